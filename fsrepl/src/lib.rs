@@ -1,0 +1,8 @@
+//! The data plane of understudy: FUSE passthrough, synchronous replication, resync.
+//!
+//! The modules follow the way of one write: `fuse` decodes a request, `journal` marks what is
+//! about to change, `apply` changes the local file system, `replica` orders and sends the
+//! outcome through `wire` and `uring`, and completes the request when the peer has it.
+
+pub mod id;
+pub mod limits;
