@@ -6,3 +6,6 @@
 
 pub mod id;
 pub mod limits;
+pub mod node;
+pub mod report;
+pub mod wire;

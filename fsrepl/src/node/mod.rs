@@ -1,0 +1,3 @@
+//! A replica on a node: starting, guarding, reporting, ending.
+
+pub mod options;

@@ -1,0 +1,87 @@
+//! What an engine is started with.
+
+use crate::report::Failure;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// When a write is acknowledged to the application.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ack {
+    /// When the secondary has applied it in memory; fsync waits for both disks.
+    #[default]
+    Memory,
+    /// When both nodes have it on stable storage.
+    Disk,
+}
+
+impl std::str::FromStr for Ack {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "memory" => Ok(Ack::Memory),
+            "disk" => Ok(Ack::Disk),
+            "fsync" | "async" => Err(format!("`{word}` is reserved and not built yet: use `memory` or `disk`")),
+            _ => Err(format!("unknown mode `{word}`: use `memory` or `disk`")),
+        }
+    }
+}
+
+/// Where this node keeps what does not belong to the data.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Survives reboots (`/var/lib/understudy`): which replicas this node has.
+    pub state: PathBuf,
+    /// Does not (`/run/understudy`): control sockets.
+    pub run: PathBuf,
+}
+
+/// Start of a primary.
+#[derive(Clone, Debug)]
+pub struct MountOptions {
+    /// The directory to replicate; mounted over itself.
+    pub dir: PathBuf,
+    /// The secondary; `None` only with `passthrough`.
+    pub to: Option<SocketAddr>,
+    /// Keys, or none.
+    pub auth: crate::wire::keys::Auth,
+    /// Name of the replica for `status` and `sync`.
+    pub name: String,
+    /// When a write is acknowledged.
+    pub ack: Ack,
+    /// Start without a reachable secondary.
+    pub alone: bool,
+    /// Anchored patterns of paths that stay local.
+    pub exclude: Vec<String>,
+    /// Hold `/dev/cpu_dma_latency` at 0 while replicating.
+    pub low_latency: bool,
+    /// Silence after which the secondary counts as lost.
+    pub peer_timeout: Duration,
+    /// The same FUSE layer with neither replication nor journal, for measurements.
+    pub passthrough: bool,
+    /// State and run directories.
+    pub places: Places,
+}
+
+/// Start of a secondary.
+#[derive(Clone, Debug)]
+pub struct ReceiveOptions {
+    /// The directory that becomes the replica.
+    pub dir: PathBuf,
+    /// Where the primary connects to.
+    pub listen: SocketAddr,
+    /// Keys, or none.
+    pub auth: crate::wire::keys::Auth,
+    /// Name of the replica for `status`.
+    pub name: String,
+    /// Give up data in `dir` that is no replica of the sender's.
+    pub discard_local: bool,
+    /// Silence after which the primary counts as lost.
+    pub peer_timeout: Duration,
+    /// State and run directories.
+    pub places: Places,
+}
+
+/// What both engines end with.
+pub type Outcome = Result<(), Failure>;

@@ -1,0 +1,3 @@
+//! What travels between nodes: keys, handshake, sealed frames.
+
+pub mod keys;
