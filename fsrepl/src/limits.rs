@@ -10,3 +10,17 @@ pub const FRAME_BODY: usize = 1024 * 1024;
 pub const FUSE_MAX_WRITE: usize = 1024 * 1024;
 /// Silence after which the peer counts as lost, unless configured.
 pub const PEER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Locks that all objects share.
+pub const LOCK_SHARDS: usize = 4096;
+/// Descriptors kept open for objects in use; more objects are reopened by their handles.
+pub const OPEN_OBJECTS: usize = 8192;
+/// How long the kernel may keep names and attributes: nobody else changes them.
+pub const KERNEL_TTL: Duration = Duration::from_secs(24 * 3600);
+/// Age at which a modification time decided in memory is written to the file.
+pub const LAZY_TIMES: Duration = Duration::from_millis(250);
+/// Block of a compare: the smallest piece that travels when content differs.
+pub const COMPARE_BLOCK: usize = 64 * 1024;
+/// Bytes that one copy_file_range request handles; the kernel asks again for the rest.
+pub const COPY_CHUNK: usize = 4 * 1024 * 1024;
+/// Bytes of directory entries read at a time.
+pub const DIRECTORY_BUFFER: usize = 16 * 1024;
