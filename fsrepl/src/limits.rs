@@ -24,3 +24,20 @@ pub const COMPARE_BLOCK: usize = 64 * 1024;
 pub const COPY_CHUNK: usize = 4 * 1024 * 1024;
 /// Bytes of directory entries read at a time.
 pub const DIRECTORY_BUFFER: usize = 16 * 1024;
+
+/// Largest sealed frame on the wire, its length field included.
+pub const FRAME_TOTAL: usize = 4 + 64 + FRAME_BODY + FRAME_PAYLOAD + 16;
+/// Frames sealed with one key before both ends move to the next (2 TiB of full frames).
+pub const FRAMES_PER_KEY: u64 = 1 << 24;
+/// Receive buffer a connection starts with.
+pub const RECEIVE_BUFFER: usize = 256 * 1024;
+/// Receive buffer a connection can grow to.
+pub const RECEIVE_BUFFER_MAX: usize = 2 * FRAME_TOTAL;
+/// What an application may say in a handshake.
+pub const HELLO: usize = 16 * 1024;
+/// Words of a refusal sent to the peer.
+pub const REFUSAL: usize = 1024;
+/// Size of a key file.
+pub const KEY_FILE: u64 = 64 * 1024;
+/// Keys of one key file: a rotation needs two.
+pub const KEYS: usize = 16;
