@@ -5,8 +5,8 @@
 //! outcome through `wire` and `uring`, and completes the request when the peer has it.
 
 pub mod apply;
+pub mod fuse;
 pub mod id;
-pub mod journal;
 pub mod limits;
 pub mod node;
 pub mod objects;

@@ -41,3 +41,9 @@ pub const REFUSAL: usize = 1024;
 pub const KEY_FILE: u64 = 64 * 1024;
 /// Keys of one key file: a rotation needs two.
 pub const KEYS: usize = 16;
+/// Threads that serve FUSE requests, beyond one each core.
+pub const FUSE_THREADS_EXTRA: usize = 2;
+/// Threads for flushes that no request's thread can be spared for.
+pub const FLUSH_THREADS: usize = 8;
+/// Flushes that wait for those threads; beyond, the request's thread flushes itself.
+pub const FLUSH_QUEUE: usize = 256;

@@ -1,6 +1,6 @@
 //! Content: read, write, truncate's cousins, flush.
 
-use super::volume::{Caller, Done, Volume};
+use super::volume::{Caller, Done, Tracked, Volume};
 use super::identity;
 use crate::id::ObjectId;
 use crate::limits::COPY_CHUNK;
@@ -41,7 +41,8 @@ impl Volume {
     /// Writes; `done` gets the number of bytes. `kills` tells that the kernel wants set-id bits cleared.
     pub fn write(&self, who: Caller, id: ObjectId, offset: u64, data: &[u8], kills: bool, done: impl FnOnce(Sys<u32>) + Send + 'static) {
         let held = self.objects.locks.one(id);
-        match self.write_here(who, id, offset, data) {
+        let tracked = self.track();
+        match self.write_here(who, id, offset, data, &tracked) {
             Err(why) => done(Err(why)),
             Ok((live, written)) => {
                 let stamp = times_now();
@@ -54,7 +55,8 @@ impl Volume {
                     }
                     Some(Op { offset, payload: &data[..written], ..Op::new(kind::WRITE, id).mtime(stamp) })
                 };
-                self.send_data(self.stays(id), ended, &make);
+                let seq = self.send_data(self.stays(id), ended, &make);
+                tracked.finish(seq);
                 if kills {
                     self.send_mode(id, &live);
                 }
@@ -64,10 +66,10 @@ impl Volume {
         self.help();
     }
 
-    fn write_here(&self, who: Caller, id: ObjectId, offset: u64, data: &[u8]) -> Sys<(Arc<Live>, usize)> {
+    fn write_here(&self, who: Caller, id: ObjectId, offset: u64, data: &[u8], tracked: &Tracked<'_>) -> Sys<(Arc<Live>, usize)> {
         let live = self.objects.live(id)?;
         let fd = live.for_writing()?;
-        self.mark(|tracker, at| tracker.mark_extent(id, offset, data.len() as u64, at))?;
+        tracked.extent(id, offset, data.len() as u64)?;
         identity::as_caller(who.uid, who.gid);
         let written = loop {
             match rustix::io::pwrite(fd, data, offset) {
@@ -126,10 +128,11 @@ impl Volume {
     /// fallocate(2) in every mode the file system beneath has.
     pub fn fallocate(&self, who: Caller, id: ObjectId, offset: u64, length: u64, mode: i32, done: impl FnOnce(Sys<()>) + Send + 'static) {
         let held = self.objects.locks.one(id);
+        let tracked = self.track();
         let outcome = (|| {
             let live = self.objects.live(id)?;
             let fd = live.for_writing()?;
-            self.mark(|tracker, at| tracker.mark_extent(id, offset, length, at))?;
+            tracked.extent(id, offset, length)?;
             identity::as_caller(who.uid, who.gid);
             sys::fallocate(fd, mode, offset, length)?;
             let stat = rustix::fs::fstat(fd)?;
@@ -140,13 +143,14 @@ impl Volume {
             Err(why) => done(Err(why)),
             Ok((live, stat)) => {
                 let ended = self.also_stable(&live, Box::new(done));
-                self.send(self.stays(id), ended, |sync| {
+                let seq = self.send(self.stays(id), ended, |sync| {
                     if sync.is_some_and(|epoch| !self.content_known(id, epoch)) {
                         return None;
                     }
                     let op = Op { offset, aux: mode as u32, ..Op::new(kind::FALLOCATE, id) };
                     Some(op.mtime(mtime(&stat)).body(&Fallocate { length }))
                 });
+                tracked.finish(seq);
                 // A caller without rights over set-id bits has just cleared them.
                 if who.uid != 0 && stat.st_mode & 0o6000 == 0 {
                     self.send_mode(id, &live);
@@ -165,7 +169,8 @@ impl Volume {
     /// Copies within this node; what travels is the data that arrived.
     pub fn copy(&self, who: Caller, from: Place, to: Place, length: u64, done: impl FnOnce(Sys<u32>) + Send + 'static) {
         let held = self.objects.locks.many(&[from.id, to.id]);
-        match self.copy_here(who, from, to, length) {
+        let tracked = self.track();
+        match self.copy_here(who, from, to, length, &tracked) {
             Err(why) => done(Err(why)),
             Ok((live, data)) => {
                 let stamp = times_now();
@@ -178,18 +183,19 @@ impl Volume {
                     }
                     Some(Op { offset: to.offset, payload: &data, ..Op::new(kind::WRITE, to.id).mtime(stamp) })
                 };
-                self.send_data(self.stays(to.id), ended, &make);
+                let seq = self.send_data(self.stays(to.id), ended, &make);
+                tracked.finish(seq);
             }
         }
         drop(held);
         self.help();
     }
 
-    fn copy_here(&self, who: Caller, from: Place, to: Place, length: u64) -> Sys<(Arc<Live>, Vec<u8>)> {
+    fn copy_here(&self, who: Caller, from: Place, to: Place, length: u64, tracked: &Tracked<'_>) -> Sys<(Arc<Live>, Vec<u8>)> {
         let (source, target) = (self.objects.live(from.id)?, self.objects.live(to.id)?);
         let length = (length as usize).min(COPY_CHUNK);
         let fd = target.for_writing()?;
-        self.mark(|tracker, at| tracker.mark_extent(to.id, to.offset, length as u64, at))?;
+        tracked.extent(to.id, to.offset, length as u64)?;
         identity::as_caller(who.uid, who.gid);
         let (mut off_in, mut off_out) = (from.offset, to.offset);
         let copied = rustix::fs::copy_file_range(&*source, Some(&mut off_in), fd, Some(&mut off_out), length)?;

@@ -2,7 +2,7 @@
 
 use super::identity;
 use super::names::chown;
-use super::volume::{Caller, Volume};
+use super::volume::{Caller, Tracked, Volume};
 use crate::id::ObjectId;
 use crate::objects::{Kind, Live, mtime};
 use crate::op::{self, Bytes, Flags, Op, SetAttr, Xattr, kind};
@@ -10,7 +10,7 @@ use crate::sys::{self, Sys, cstr};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -46,15 +46,17 @@ impl Volume {
     /// Changes attributes; `done` gets them as they are afterwards.
     pub fn setattr(&self, who: Caller, id: ObjectId, wish: Wish, done: impl FnOnce(Sys<Stat>) + Send + 'static) {
         let held = self.objects.locks.one(id);
-        match self.setattr_here(who, id, &wish) {
+        let tracked = self.track();
+        match self.setattr_here(who, id, &wish, &tracked) {
             Err(why) => done(Err(why)),
             Ok((live, stat)) => {
                 let ended = self.also_stable_path(&live, Box::new(move |result| done(result.map(|()| stat))));
                 let fields = if wish.size.is_some() { op::ATTR_SIZE } else { 0 } | if wish.mtime { op::ATTR_MTIME } else { 0 } | op::ATTR_OWNER_MODE;
-                self.send(self.stays(id), ended, |sync| {
+                let seq = self.send(self.stays(id), ended, |sync| {
                     // What the secondary does not have yet gets its attributes with the content.
                     (!sync.is_some_and(|epoch| !self.content_known(id, epoch))).then(|| attr_op(id, &stat, fields))
                 });
+                tracked.finish(seq);
             }
         }
         drop(held);
@@ -66,18 +68,18 @@ impl Volume {
         if matches!(live.kind, Kind::File | Kind::Directory) && live.flushable() { self.also_stable(live, done) } else { done }
     }
 
-    fn setattr_here(&self, who: Caller, id: ObjectId, wish: &Wish) -> Sys<(Arc<Live>, Stat)> {
+    fn setattr_here(&self, who: Caller, id: ObjectId, wish: &Wish, tracked: &Tracked<'_>) -> Sys<(Arc<Live>, Stat)> {
         let needs_file = wish.size.is_some() || self.outlet.as_ref().is_some_and(|outlet| outlet.stable());
         let live = if needs_file { self.objects.live(id)? } else { self.objects.any_fd(id)? };
         if let Some(size) = wish.size {
             let fd = live.for_writing()?;
             let old = rustix::fs::fstat(fd)?.st_size as u64;
-            self.mark(|tracker, at| tracker.mark_extent(id, old.min(size), old.abs_diff(size).max(1), at))?;
+            tracked.extent(id, old.min(size), old.abs_diff(size).max(1))?;
             identity::as_caller(who.uid, who.gid);
             rustix::fs::ftruncate(fd, size)?;
             self.objects.times.take(id);
         } else {
-            self.mark(|tracker, at| tracker.mark_attrs(id, at))?;
+            tracked.attrs(id)?;
         }
         if wish.uid.is_some() || wish.gid.is_some() {
             identity::as_root();
@@ -116,7 +118,8 @@ impl Volume {
     /// Sets (`value`) or removes an extended attribute.
     pub fn setxattr(&self, who: Caller, id: ObjectId, name: &OsStr, value: Option<&[u8]>, flags: i32, done: impl FnOnce(Sys<()>) + Send + 'static) {
         let held = self.objects.locks.one(id);
-        match self.setxattr_here(who, id, name, value, flags) {
+        let tracked = self.track();
+        match self.setxattr_here(who, id, name, (value, flags), &tracked) {
             Err(why) => done(Err(why)),
             Ok((live, stat)) => {
                 let ended = self.also_stable_path(&live, Box::new(done));
@@ -128,17 +131,18 @@ impl Volume {
                     let body = Xattr { name: Bytes::from(name.as_bytes().to_vec()), mode: stat.st_mode & 0o7777 };
                     Some(Op { payload: value.unwrap_or(&[]), ..Op::new(code, id).mtime(mtime(&stat)).body(&body) })
                 };
-                self.send_data(self.stays(id), ended, &make);
+                let seq = self.send_data(self.stays(id), ended, &make);
+                tracked.finish(seq);
             }
         }
         drop(held);
         self.help();
     }
 
-    fn setxattr_here(&self, who: Caller, id: ObjectId, name: &OsStr, value: Option<&[u8]>, flags: i32) -> Sys<(Arc<Live>, Stat)> {
+    fn setxattr_here(&self, who: Caller, id: ObjectId, name: &OsStr, (value, flags): (Option<&[u8]>, i32), tracked: &Tracked<'_>) -> Sys<(Arc<Live>, Stat)> {
         let stable = self.outlet.as_ref().is_some_and(|outlet| outlet.stable());
         let live = if stable { self.objects.live(id)? } else { self.objects.any_fd(id)? };
-        self.mark(|tracker, at| tracker.mark_attrs(id, at))?;
+        tracked.attrs(id)?;
         let path = cstr(name)?;
         let set = || match value {
             Some(value) => sys::set_xattr(live.as_fd(), &path, value, flags),
@@ -166,9 +170,10 @@ impl Volume {
             return done(got.map(|()| data));
         }
         let held = self.objects.locks.one(id);
+        let tracked = self.track();
         let outcome = (|| {
             let live = self.objects.live(id)?;
-            self.mark(|tracker, at| tracker.mark_attrs(id, at))?;
+            tracked.attrs(id)?;
             // An immutable file takes no times: what is decided goes first.
             self.objects.write_time_locked(id)?;
             identity::as_root();
@@ -183,9 +188,11 @@ impl Volume {
             Err(why) => done(Err(why)),
             Ok(()) => {
                 let body = Flags { call, data: Bytes::from(data) };
-                self.send(self.stays(id), Box::new(move |result| done(result.map(|()| Vec::new()))), |sync| {
+                let ended: super::Done = Box::new(move |result| done(result.map(|()| Vec::new())));
+                let seq = self.send(self.stays(id), ended, |sync| {
                     (!sync.is_some_and(|epoch| !self.content_known(id, epoch))).then(|| Op::new(kind::FLAGS, id).body(&body))
                 });
+                tracked.finish(seq);
             }
         }
         drop(held);
@@ -237,9 +244,4 @@ pub(crate) fn own(fd: BorrowedFd<'_>, stat: &Stat, uid: u32, gid: u32, mode: u32
 /// The name of an extended attribute as the kernel wants it.
 pub(crate) fn xattr_name(name: &[u8]) -> Sys<CString> {
     CString::new(name).map_err(|_| Errno::INVAL)
-}
-
-/// Whether two names are the same; for readability at the call.
-pub(crate) fn same_name(a: &CStr, b: &[u8]) -> bool {
-    a.to_bytes() == b
 }

@@ -11,7 +11,9 @@ mod volume;
 
 pub use dirs::{DirEntry, read_directory};
 pub use exclude::Exclude;
-pub use meta::{read_xattrs, xattr_names};
+pub use data::Place;
+pub use meta::{Wish, read_xattrs, xattr_names};
+pub use names::New;
 pub use volume::{Caller, Done, Outlet, Volume};
 
 /// Where identity, change tracking and kept trees live: in the root of the replicated directory, never

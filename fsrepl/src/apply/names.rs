@@ -1,8 +1,8 @@
 //! Names: create, link, unlink, rename.
 
-use super::volume::{Caller, Done, Volume};
+use super::volume::{Caller, Done, Tracked, Volume};
 use super::{HIDDEN, identity};
-use crate::id::ObjectId;
+use crate::id::{ObjectId, Seq};
 use crate::objects::{Entry, Kind, Live, mtime};
 use crate::op::{self, Bytes, Create, Name, Op, Rename, kind};
 use crate::sys::{self, Sys, cstr};
@@ -61,7 +61,6 @@ impl Volume {
             }
             other => other?,
         };
-        identity_for_handles(&self.objects, &stat);
         let id = self.objects.identify(dir.as_fd(), parent, path, &stat)?;
         if self.name_stays(parent, dir.as_fd(), name) {
             self.objects.table.set_local(id);
@@ -76,7 +75,8 @@ impl Volume {
             return done(Err(Errno::PERM));
         }
         let held = self.objects.locks.one(new.parent);
-        match self.create_here(who, &new) {
+        let tracked = self.track();
+        match self.create_here(who, &new, &tracked) {
             Err(why) => done(Err(why)),
             Ok((dir, id, stat, local)) => {
                 let ended = self.also_stable(&dir, Box::new(move |result| done(result.map(|()| (id, stat)))));
@@ -85,7 +85,7 @@ impl Volume {
                     None => ended,
                 };
                 let parent_mtime = self.dir_mtime(&dir);
-                self.send(local, ended, |sync| {
+                let seq = self.send(local, ended, |sync| {
                     if let Some(epoch) = sync {
                         if !self.names_known(new.parent, epoch) {
                             return None;
@@ -95,6 +95,7 @@ impl Volume {
                     let create = describe(new.parent, new.name, &stat, (new.mode, new.umask), new.target, parent_mtime);
                     Some(Op::new(kind::CREATE, id).mtime(mtime(&stat)).body(&create))
                 });
+                tracked.finish(seq);
             }
         }
         drop(held);
@@ -106,17 +107,14 @@ impl Volume {
         (stable && matches!(Kind::of(stat.st_mode), Kind::File | Kind::Directory)).then(|| self.objects.live(id).ok()).flatten()
     }
 
-    fn create_here(&self, who: Caller, new: &New<'_>) -> Sys<(Arc<Live>, ObjectId, Stat, bool)> {
+    fn create_here(&self, who: Caller, new: &New<'_>, tracked: &Tracked<'_>) -> Sys<(Arc<Live>, ObjectId, Stat, bool)> {
         let dir = self.objects.live(new.parent)?;
         let path = cstr(new.name)?;
-        self.mark(|tracker, at| tracker.mark_entries(new.parent, at))?;
+        tracked.entries(new.parent)?;
         let fd = make_as(who, &dir, &path, new)?;
         dir.changed();
         let stat = rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH)?;
         let id = self.objects.table.next_id();
-        if let Some(tracker) = &self.tracker {
-            tracker.note_birth(id);
-        }
         let kind = Kind::of(stat.st_mode);
         let mut entry = Entry::new(sys::name_to_handle(fd.as_fd(), c"")?, &stat, new.parent);
         entry.local = self.name_stays(new.parent, dir.as_fd(), new.name);
@@ -137,29 +135,31 @@ impl Volume {
             return done(Err(Errno::PERM));
         }
         let held = self.objects.locks.many(&[id, parent]);
-        match self.link_here(id, parent, name) {
+        let tracked = self.track();
+        match self.link_here(id, parent, name, &tracked) {
             Err(why) => done(Err(why)),
             Ok((dir, stat)) => {
                 let ended = self.also_stable(&dir, Box::new(move |result| done(result.map(|()| (id, stat)))));
                 let parent_mtime = self.dir_mtime(&dir);
-                self.send(self.stays(id), ended, |sync| {
+                let seq = self.send(self.stays(id), ended, |sync| {
                     if let Some(epoch) = sync {
                         return self.place(epoch, id, parent, name, &stat, parent_mtime);
                     }
                     Some(Op::new(kind::LINK, id).body(&Name { parent, name: bytes(name), parent_mtime }))
                 });
+                tracked.finish(seq);
             }
         }
         drop(held);
         self.help();
     }
 
-    fn link_here(&self, id: ObjectId, parent: ObjectId, name: &OsStr) -> Sys<(Arc<Live>, Stat)> {
+    fn link_here(&self, id: ObjectId, parent: ObjectId, name: &OsStr, tracked: &Tracked<'_>) -> Sys<(Arc<Live>, Stat)> {
         let (object, dir) = (self.objects.any_fd(id)?, self.objects.live(parent)?);
         if self.objects.table.is_local(id) != self.name_stays(parent, dir.as_fd(), name) {
             return Err(Errno::XDEV);
         }
-        self.mark(|tracker, at| tracker.mark_entries(parent, at))?;
+        tracked.entries(parent)?;
         identity::as_root();
         rustix::fs::linkat(&*object, c"", &*dir, &*cstr(name)?, AtFlags::EMPTY_PATH)?;
         dir.changed();
@@ -176,29 +176,31 @@ impl Volume {
             Err(why) => return done(Err(why)),
         };
         let held = self.objects.locks.many(&[parent, id]);
-        match self.unlink_here(parent, name, id, directory) {
+        let tracked = self.track();
+        match self.unlink_here(parent, name, id, directory, &tracked) {
             Err(why) => done(Err(why)),
             Ok(dir) => {
                 let ended = self.also_stable(&dir, Box::new(done));
                 let parent_mtime = self.dir_mtime(&dir);
                 let local = self.objects.table.is_local(id);
-                self.send(local, ended, |sync| {
+                let seq = self.send(local, ended, |sync| {
                     if sync.is_some_and(|epoch| !self.names_known(parent, epoch)) {
                         return None;
                     }
                     let flags = if directory { op::VARIANT } else { 0 };
                     Some(Op { flags, ..Op::new(kind::UNLINK, id).body(&Name { parent, name: bytes(name), parent_mtime }) })
                 });
+                tracked.finish(seq);
             }
         }
         drop(held);
         self.help();
     }
 
-    fn unlink_here(&self, parent: ObjectId, name: &OsStr, id: ObjectId, directory: bool) -> Sys<Arc<Live>> {
+    fn unlink_here(&self, parent: ObjectId, name: &OsStr, id: ObjectId, directory: bool, tracked: &Tracked<'_>) -> Sys<Arc<Live>> {
         let dir = self.objects.live(parent)?;
         let path = cstr(name)?;
-        self.mark(|tracker, at| tracker.mark_entries(parent, at))?;
+        tracked.entries(parent)?;
         identity::as_root();
         let pin = open_path(&dir, &path)?;
         let stat = rustix::fs::statat(&pin, c"", AtFlags::EMPTY_PATH)?;
@@ -225,27 +227,30 @@ impl Volume {
             (Err(why), _) | (_, Err(why)) => return done(Err(why)),
         };
         let held = self.objects.locks.many(&[from.0, to.0, moved.0, replaced.map_or(moved.0, |(id, _)| id)]);
-        match self.rename_here(from, to, flags, moved, replaced) {
+        let tracked = self.track();
+        match self.rename_here(from, to, flags, (moved, replaced), &tracked) {
             Err(why) => done(Err(why)),
             Ok((from_dir, to_dir)) => {
                 let ended = self.also_stable(&from_dir, Box::new(done));
                 let ended = self.also_stable(&to_dir, ended);
                 let name = |(parent, name): (ObjectId, &OsStr), dir: &Arc<Live>| Name { parent, name: bytes(name), parent_mtime: self.dir_mtime(dir) };
                 let body = Rename { from: name(from, &from_dir), to: name(to, &to_dir), flags };
-                self.send_rename(body, moved, replaced, ended);
+                let seq = self.send_rename(body, moved, replaced, ended);
+                tracked.finish(seq);
             }
         }
         drop(held);
         self.help();
     }
 
-    fn rename_here(&self, from: (ObjectId, &OsStr), to: (ObjectId, &OsStr), flags: u32, moved: Found, replaced: Option<Found>) -> Sys<(Arc<Live>, Arc<Live>)> {
+    fn rename_here(&self, from: (ObjectId, &OsStr), to: (ObjectId, &OsStr), flags: u32, (moved, replaced): (Found, Option<Found>), tracked: &Tracked<'_>) -> Sys<(Arc<Live>, Arc<Live>)> {
         let (from_dir, to_dir) = (self.objects.live(from.0)?, self.objects.live(to.0)?);
         let target_stays = self.name_stays(to.0, to_dir.as_fd(), to.1);
         if self.objects.table.is_local(moved.0) != target_stays || replaced.is_some_and(|(id, _)| self.objects.table.is_local(id) != target_stays) {
             return Err(Errno::XDEV);
         }
-        self.mark(|tracker, at| tracker.mark_entries(from.0, at).and_then(|()| tracker.mark_entries(to.0, at)))?;
+        tracked.entries(from.0)?;
+        tracked.entries(to.0)?;
         identity::as_root();
         let exchange = flags & libc::RENAME_EXCHANGE != 0;
         let lost = replaced.filter(|(id, _)| !exchange && *id != moved.0);
@@ -270,7 +275,7 @@ impl Volume {
 
     /// While a resync runs, a rename between a directory that the secondary knows and one that it does not
     /// know becomes leaving the one (park), or arriving in the other (place).
-    fn send_rename(&self, body: Rename, moved: Found, replaced: Option<Found>, ended: Done) {
+    fn send_rename(&self, body: Rename, moved: Found, replaced: Option<Found>, ended: Done) -> Seq {
         let (from, to) = (body.from.parent, body.to.parent);
         let exchange = body.flags & libc::RENAME_EXCHANGE != 0;
         let local = self.objects.table.is_local(moved.0);
@@ -290,7 +295,7 @@ impl Volume {
             Some((true, false)) if exchange => None,
             Some((true, false)) => Some(Op::new(kind::PARK, moved.0).body(&body.from)),
             Some((false, true)) => self.place(sync?, moved.0, to, &to_name, &moved.1, body.to.parent_mtime),
-        });
+        })
     }
 
     /// An object arrives under a name in a directory that the secondary of sync session `epoch` knows.
@@ -301,9 +306,7 @@ impl Volume {
         let target = (Kind::of(stat.st_mode) == Kind::Symlink).then(|| self.readlink(id).ok()).flatten();
         let target = target.as_deref().map(OsStr::from_bytes);
         let create = describe(parent, name, stat, (stat.st_mode, 0), target, parent_mtime);
-        if let Some(tracker) = &self.tracker {
-            tracker.arrived(id);
-        }
+        self.arrivals.lock().push(id);
         Some(Op::new(kind::PLACE, id).mtime(mtime(stat)).body(&create))
     }
 
@@ -317,9 +320,6 @@ impl Volume {
         rustix::fs::fstat(dir).map(|stat| mtime(&stat)).unwrap_or_default()
     }
 }
-
-/// Reading a handle needs no rights, opening one later does; nothing to do where the inode is known.
-fn identity_for_handles(_objects: &crate::objects::Objects, _stat: &Stat) {}
 
 fn open_path(dir: &Live, path: &CStr) -> Sys<OwnedFd> {
     rustix::fs::openat(dir, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())

@@ -2,11 +2,12 @@
 //! under the object's lock, and its outcome handed on in the same order.
 
 use super::Exclude;
-use crate::id::ObjectId;
-use crate::journal::Tracker;
+use crate::id::{ObjectId, Seq};
+use crate::journal::{self, Journal};
 use crate::objects::Objects;
 use crate::op::Op;
 use crate::sys::Sys;
+use parking_lot::Mutex;
 use rustix::fd::BorrowedFd;
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -31,11 +32,10 @@ pub trait Outlet: Send + Sync {
     /// Gives the operation its place in the order and sends it as the state of replication demands. `make`
     /// is told the sync session while a resync is running (see [`Volume`]), and may then answer that the
     /// secondary need not know.
-    fn submit(&self, done: Done, make: &dyn Fn(Option<u32>) -> Option<Op<'_>>);
+    /// Returns the operation's sequence number, or the highest one given so far where it got none.
+    fn submit<'a>(&self, done: Done, make: &dyn Fn(Option<u32>) -> Option<Op<'a>>) -> Seq;
     /// Lets this thread complete everybody's acknowledgements until none is expected.
     fn help(&self);
-    /// Highest sequence number given so far.
-    fn assigned(&self) -> u64;
     /// Whether an acknowledgement means stable storage.
     fn stable(&self) -> bool;
 }
@@ -47,31 +47,65 @@ pub struct Volume {
     /// What stays local.
     pub exclude: Exclude,
     /// The write-ahead dirty set; none without replication.
-    pub tracker: Option<Arc<Tracker>>,
+    pub journal: Option<Arc<Journal>>,
     /// Replication; none without it.
     pub outlet: Option<Arc<dyn Outlet>>,
+    /// Objects that came from directories the resync has not reached into ones that it has: it must look
+    /// after them.
+    pub arrivals: Mutex<Vec<ObjectId>>,
 }
 
-impl Volume {
-    /// Marks a change before it is made.
-    pub(super) fn mark(&self, mark: impl FnOnce(&Tracker, u64) -> std::io::Result<()>) -> Sys<()> {
-        let (Some(tracker), Some(outlet)) = (&self.tracker, &self.outlet) else { return Ok(()) };
-        mark(tracker, outlet.assigned()).map_err(|why| {
+/// The marks of one operation, made before the system call and kept until it has its number.
+pub(super) struct Tracked<'a>(Option<journal::Op<'a>>);
+
+impl Tracked<'_> {
+    fn mark(&self, mark: impl FnOnce(&journal::Op<'_>) -> std::io::Result<()>) -> Sys<()> {
+        let Some(op) = &self.0 else { return Ok(()) };
+        mark(op).map_err(|why| {
             tracing::error!(%why, "change tracking cannot be written: the change is refused");
             rustix::io::Errno::IO
         })
     }
 
+    pub(super) fn extent(&self, id: ObjectId, offset: u64, length: u64) -> Sys<()> {
+        self.mark(|op| op.mark_extent(id, offset, length))
+    }
+
+    pub(super) fn entries(&self, directory: ObjectId) -> Sys<()> {
+        self.mark(|op| op.mark_entries(directory))
+    }
+
+    pub(super) fn attrs(&self, id: ObjectId) -> Sys<()> {
+        self.mark(|op| op.mark_attrs(id))
+    }
+
+    /// The change is made and has this number.
+    pub(super) fn finish(self, seq: Seq) {
+        if let Some(op) = self.0 {
+            op.finish(seq);
+        }
+    }
+}
+
+impl Volume {
+    /// Begins an operation.
+    pub(super) fn track(&self) -> Tracked<'_> {
+        Tracked(self.journal.as_ref().map(|journal| journal.begin()))
+    }
+
     /// Hands the outcome of a local change on. The caller holds the locks of the objects concerned.
-    pub(super) fn send(&self, local: bool, done: Done, make: impl Fn(Option<u32>) -> Option<Op<'static>>) {
-        self.send_data(local, done, &make);
+    pub(super) fn send(&self, local: bool, done: Done, make: impl Fn(Option<u32>) -> Option<Op<'static>>) -> Seq {
+        self.send_data(local, done, &make)
     }
 
     /// As [`Volume::send`], for operations that carry borrowed data.
-    pub(super) fn send_data(&self, local: bool, done: Done, make: &dyn Fn(Option<u32>) -> Option<Op<'_>>) {
+    pub(super) fn send_data<'a>(&self, local: bool, done: Done, make: &dyn Fn(Option<u32>) -> Option<Op<'a>>) -> Seq {
         match &self.outlet {
             Some(outlet) if !local => outlet.submit(done, make),
-            _ => done(Ok(())),
+            _ => {
+                done(Ok(()));
+                0
+            }
         }
     }
 
