@@ -5,6 +5,7 @@
 //! outcome through `wire` and `uring`, and completes the request when the peer has it.
 
 pub mod id;
+pub mod journal;
 pub mod limits;
 pub mod node;
 pub mod report;
