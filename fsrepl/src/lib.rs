@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod fuse;
 pub mod id;
+pub mod journal;
 pub mod limits;
 pub mod node;
 pub mod objects;
