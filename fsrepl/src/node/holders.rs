@@ -127,9 +127,19 @@ fn places(dir: &Path) -> io::Result<Vec<Place>> {
 
 /// Every path under which a mount table shows `place` or a part of it.
 fn seen_at((device, root): &Place, mounts: &[Mount]) -> Vec<PathBuf> {
-    let whole = |m: &Mount| root.strip_prefix(&m.root).ok().map(|below| m.point.join(below));
-    let part = |m: &Mount| m.root.starts_with(root).then(|| m.point.clone());
-    mounts.iter().filter(|m| m.device == *device).filter_map(|m| whole(m).or_else(|| part(m))).collect()
+    let of_device = mounts.iter().filter(|m| m.device == *device);
+    of_device
+        .filter_map(|mount| {
+            let path = match root.strip_prefix(&mount.root) {
+                // Joining nothing would leave a slash at the end.
+                Ok(below) if below.as_os_str().is_empty() => mount.point.clone(),
+                Ok(below) => mount.point.join(below),
+                Err(_) => mount.root.starts_with(root).then(|| mount.point.clone())?,
+            };
+            let hidden = mounts.iter().any(|m| m.parent == mount.id && path.starts_with(&m.point));
+            (!hidden).then_some(path)
+        })
+        .collect()
 }
 
 fn find(process: &Path, prefixes: &[PathBuf]) -> Option<How> {
