@@ -2,7 +2,10 @@
 
 pub mod cover;
 pub mod holders;
+pub mod identity;
 pub mod mounts;
 pub mod options;
 pub mod private;
+pub mod registry;
 pub mod stale;
+pub mod verdict;
