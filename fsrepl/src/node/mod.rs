@@ -1,5 +1,6 @@
 //! A replica on a node: starting, guarding, reporting, ending.
 
+pub mod control;
 pub mod cover;
 pub mod holders;
 pub mod identity;
@@ -7,5 +8,6 @@ pub mod mounts;
 pub mod options;
 pub mod private;
 pub mod registry;
+mod socket_name;
 pub mod stale;
 pub mod verdict;
