@@ -234,7 +234,7 @@ mod tests {
         let other = Other(child);
         assert_eq!(only(&dir).how, How::Program(dir.join("cat")));
         let maps = PathBuf::from(format!("/proc/{}/maps", other.0.id()));
-        assert_eq!(mapped(&maps, &[dir.clone()]), Some(dir.join("cat")));
+        assert_eq!(mapped(&maps, std::slice::from_ref(&dir)), Some(dir.join("cat")));
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod identity;
 pub mod mounts;
 pub mod options;
 pub mod private;
+pub mod privilege;
 pub mod registry;
 mod socket_name;
 pub mod stale;

@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn lines_with_and_without_optional_fields_and_escapes() {
-        let mount = parse(b"36 35 98:0 /mnt1 /a\\040b\\134 ro,noatime shared:1 master:2 - fuse.understudy src rw").unwrap();
+        let mount =
+            parse(b"36 35 98:0 /mnt1 /a\\040b\\134 ro,noatime shared:1 master:2 - fuse.understudy src rw").unwrap();
         assert_eq!((mount.id, mount.parent, mount.read_only), (36, 35, true));
         assert_eq!(mount.point, Path::new("/a b\\"));
         assert_eq!((mount.root.as_path(), mount.kind.as_str()), (Path::new("/mnt1"), "fuse.understudy"));

@@ -107,7 +107,12 @@ impl Registry {
 
     fn failed(&self, verb: &str, error: &io::Error) -> Failure {
         let what = format!("cannot {verb} the record of a replica in {}", self.records.display());
-        Failure::new(FailureKind::Failed, what, error.to_string(), "make the state directory writable, or name one with --state")
+        Failure::new(
+            FailureKind::Failed,
+            what,
+            error.to_string(),
+            "make the state directory writable, or name one with --state",
+        )
     }
 }
 

@@ -61,9 +61,7 @@ fn top(dir: &Path) -> Result<Option<Leftover>, Failure> {
 }
 
 fn is_cover(top: &Mount, beneath: &Mount, dir: &Path) -> bool {
-    top.read_only
-        && top.device == beneath.device
-        && mounts::root_of(beneath, dir).is_some_and(|root| root == top.root)
+    top.read_only && top.device == beneath.device && mounts::root_of(beneath, dir).is_some_and(|root| root == top.root)
 }
 
 /// Whether an engine answers behind the FUSE mount on `dir`. Asked on a thread of its own: a
