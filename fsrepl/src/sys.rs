@@ -226,4 +226,59 @@ pub fn fallocate(fd: BorrowedFd<'_>, mode: i32, offset: u64, length: u64) -> Sys
 pub fn syncfs(fd: impl AsFd) -> Sys<()> {
     // SAFETY: touches no memory.
     check(unsafe { libc::syncfs(fd.as_fd().as_raw_fd()) }).map(drop)
+//! System calls that no crate wraps safely. Everything here takes and gives safe types; the
+//! argument why that holds stands at each call.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// What [`mount_attributes`] makes of a mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MountAttributes {
+    /// Nothing can be written through this mount.
+    pub read_only: bool,
+    /// Mounts below neither come from nor go to other mounts of the same file system.
+    pub private: bool,
+}
+
+/// Changes the mount whose root `mount` is (also one that is attached nowhere).
+pub fn mount_attributes(mount: BorrowedFd<'_>, want: MountAttributes) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: if want.read_only { libc::MOUNT_ATTR_RDONLY } else { 0 },
+        attr_clr: 0,
+        propagation: if want.private { libc::MS_PRIVATE } else { 0 },
+        userns_fd: 0,
+    };
+    // SAFETY: the path is a NUL-terminated literal, `attributes` lives across the call and its
+    // size is passed with it; the kernel only reads both. The descriptor is borrowed, so open.
+    let outcome = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Runs `test` on a thread with a mount namespace of its own: what it mounts ends with it.
+#[cfg(test)]
+pub fn in_private_mounts<T: Send>(test: impl FnOnce() -> T + Send) -> T {
+    use rustix::mount::{MountPropagationFlags, mount_change};
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+    let run = || {
+        // SAFETY: NEWNS takes no descriptors away; the thread gets its own working directory and
+        // root, which nothing in these tests shares.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.expect("these tests run as root");
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("private mounts");
+        test()
+    };
+    std::thread::scope(|scope| match scope.spawn(run).join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
 }
