@@ -7,6 +7,7 @@
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString, OsStr};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 /// Result of a system call.
@@ -226,12 +227,7 @@ pub fn fallocate(fd: BorrowedFd<'_>, mode: i32, offset: u64, length: u64) -> Sys
 pub fn syncfs(fd: impl AsFd) -> Sys<()> {
     // SAFETY: touches no memory.
     check(unsafe { libc::syncfs(fd.as_fd().as_raw_fd()) }).map(drop)
-//! System calls that no crate wraps safely. Everything here takes and gives safe types; the
-//! argument why that holds stands at each call.
-#![allow(unsafe_code)]
-
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+}
 
 /// What [`mount_attributes`] makes of a mount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
