@@ -8,4 +8,5 @@ pub mod id;
 pub mod limits;
 pub mod node;
 pub mod report;
+pub mod uring;
 pub mod wire;
