@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails here says where")]
 
-
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::sync::mpsc;
@@ -56,7 +55,7 @@ fn send_in_pieces(link: &dyn Link, all: &[u8], seed: u64) {
     let mut noise = Noise(seed);
     let mut rest = all;
     while !rest.is_empty() {
-        let most = if noise.next() % 4 == 0 {
+        let most = if noise.next().is_multiple_of(4) {
             400_000
         } else {
             5_000
