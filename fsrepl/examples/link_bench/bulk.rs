@@ -12,7 +12,7 @@ use crate::regime::Regime;
 use crate::variant::{End, STREAMS};
 use crate::{Outcome, median};
 
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 7;
 const FRAMES: usize = 4096;
 const GIB: f64 = (1u64 << 30) as f64;
 

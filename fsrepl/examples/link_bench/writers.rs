@@ -15,7 +15,7 @@ use crate::regime::Regime;
 use crate::variant::{End, STREAMS};
 use crate::{Outcome, median};
 
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 7;
 const WRITERS: usize = 4;
 const EACH: usize = 5000;
 const REQUEST: usize = 4096;

@@ -42,7 +42,7 @@ pub trait Link: Send + Sync {
 pub enum Use {
     /// The primary's end of the ordered connection: an application waits for every round trip.
     OrderedPrimary,
-    /// The secondary's end of the ordered connection.
+    /// The secondary's end of the ordered connection: its delay is part of the same round trip.
     OrderedSecondary,
     /// Either end of the bulk connection.
     Bulk,
@@ -59,8 +59,8 @@ impl Use {
     /// The backend that measured best for this use.
     pub fn wants(self) -> Backend {
         match self {
-            Self::OrderedPrimary => Backend::Plain,
-            Self::OrderedSecondary | Self::Bulk => Backend::Ring,
+            Self::OrderedPrimary | Self::OrderedSecondary => Backend::Plain,
+            Self::Bulk => Backend::Ring,
         }
     }
 }

@@ -22,7 +22,8 @@ impl PlainLink {
     }
 
     /// Tries `spin` times to receive without blocking before it blocks: saves the wake-up when
-    /// the answer is near, and costs a CPU when it is not.
+    /// the answer is near, and costs a CPU when it is not. [`super::open`] does not use it: where
+    /// CPUs are short, spinning takes the time of the thread it waits for.
     pub fn with_spin(stream: TcpStream, spin: u32) -> io::Result<Self> {
         prepare(&stream)?;
         Ok(Self { stream, spin })
