@@ -14,4 +14,5 @@ pub mod objects;
 pub mod op;
 pub mod report;
 pub mod sys;
+pub mod uring;
 pub mod wire;

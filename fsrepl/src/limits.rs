@@ -93,3 +93,7 @@ pub const CONTROL_CLIENTS: usize = 16;
 pub const CONTROL_LINE: usize = 1024 * 1024;
 /// Silence after which a control client is let go.
 pub const CONTROL_IDLE: Duration = Duration::from_secs(30);
+/// Requests one ring of a connection can hold.
+pub const RING_ENTRIES: u32 = 4;
+/// Bytes of one request to a ring: what the kernel itself takes at most in one call.
+pub const RING_REQUEST: usize = 0x7fff_f000;
