@@ -46,16 +46,16 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// Configuration of this node
-    #[arg(long, global = true, value_name = "DIR", default_value = "/etc/understudy")]
+    #[arg(long, global = true, help_heading = "Options of every command", value_name = "DIR", default_value = "/etc/understudy")]
     pub config: PathBuf,
     /// What this node keeps across reboots
-    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/understudy")]
+    #[arg(long, global = true, help_heading = "Options of every command", value_name = "DIR", default_value = "/var/lib/understudy")]
     pub state: PathBuf,
     /// Control sockets of what runs on this node
-    #[arg(long, global = true, value_name = "DIR", default_value = "/run/understudy")]
+    #[arg(long, global = true, help_heading = "Options of every command", value_name = "DIR", default_value = "/run/understudy")]
     pub run: PathBuf,
     /// Print JSON instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Options of every command")]
     pub json: bool,
 }
 

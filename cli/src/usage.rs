@@ -1,5 +1,6 @@
 //! Turns what clap says about a command line into the one line that the contract promises.
 
+use clap::CommandFactory;
 use clap::error::ErrorKind;
 use fsrepl::node::options::Outcome;
 use fsrepl::report::{Failure, FailureKind};
@@ -21,7 +22,7 @@ fn failure(error: &clap::Error) -> Failure {
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "no command given".into(),
         _ => reason(&rendered),
     };
-    Failure::new(FailureKind::Usage, "bad usage", why, format!("see `{} --help`", command(&rendered)))
+    Failure::new(FailureKind::Usage, "bad usage", why, format!("see `{} --help`", command(std::env::args())))
 }
 
 /// Everything before the usage block, on one line.
@@ -44,15 +45,11 @@ fn reason(rendered: &str) -> String {
     line
 }
 
-/// `understudy mount`, as far as the usage block shows that a command was recognised.
-fn command(rendered: &str) -> String {
-    let usage = rendered.lines().find_map(|line| line.trim().strip_prefix("Usage:"));
-    let words: Vec<&str> = usage.unwrap_or_default().split_whitespace().take_while(|word| is_word(word)).collect();
-    if words.is_empty() { "understudy".into() } else { words.join(" ") }
-}
-
-fn is_word(word: &str) -> bool {
-    word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-')
+/// `understudy mount`, as far as a command can be recognised among what was typed.
+fn command(words: impl Iterator<Item = String>) -> String {
+    let known = crate::args::Cli::command();
+    let typed = words.skip(1).find(|word| known.find_subcommand(word).is_some());
+    typed.map_or_else(|| "understudy".into(), |word| format!("understudy {word}"))
 }
 
 #[cfg(test)]
@@ -85,10 +82,16 @@ mod tests {
     }
 
     #[test]
+    fn points_at_the_help_of_the_command() {
+        let typed = |words: &str| command(words.split(' ').map(str::to_owned));
+        assert_eq!(typed("/bin/understudy --json mount --peer-timeout 3"), "understudy mount");
+        assert_eq!(typed("/bin/understudy mnt"), "understudy");
+    }
+
+    #[test]
     fn says_what_is_missing() {
         let line = line(&["understudy", "mount", "/d"]);
         assert!(line.contains("--to <IP:PORT>") && line.contains("--key <FILE>"), "{line}");
-        assert!(line.contains("`understudy mount --help`"), "{line}");
     }
 
     #[test]
