@@ -4,8 +4,8 @@ use crate::args::{DemoArgs, DemoPart, Global};
 use crate::demo;
 use fsrepl::node::options::Outcome;
 
-pub fn run(args: &DemoArgs, _global: &Global) -> Outcome {
-    demo::run(args)
+pub fn run(args: &DemoArgs, global: &Global) -> Outcome {
+    demo::run(args, global.json)
 }
 
 /// One of the processes that the demo starts inside its hosts.
