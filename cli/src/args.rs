@@ -1,0 +1,274 @@
+//! The command line as the operator types it. Values are checked here, so that commands start from sound ones.
+
+use clap::{Args, Parser, Subcommand};
+use fsrepl::node::options::{Ack, Places};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const MOUNT_EXAMPLES: &str = "\
+Examples:
+  Replicate a directory to the server at 10.0.0.2, where `understudy receive` runs:
+    understudy mount /srv/data --to 10.0.0.2:7400 --key /etc/understudy/pair.key
+
+  Start although the other server is down, and bring it up to date when it comes:
+    understudy mount /srv/data --to 10.0.0.2:7400 --key /etc/understudy/pair.key --alone
+
+  Leave temporary files out, and give the replica a short name for `status`:
+    understudy mount /srv/data --to 10.0.0.2:7400 --key /etc/understudy/pair.key \\
+      --exclude '/tmp/**' --name data
+
+The line `ready` on standard output says that the application may use DIR. After it comes a
+line for every change of state. SIGTERM writes everything out, unmounts and ends with code 0.";
+
+const RECEIVE_EXAMPLES: &str = "\
+Examples:
+  Take the replica of a directory on this server's address 10.0.0.2:
+    understudy receive /srv/data --listen 10.0.0.2:7400 --key /etc/understudy/pair.key
+
+  Give up what lies in DIR because the other server has the good data:
+    understudy receive /srv/data --listen 10.0.0.2:7400 --key /etc/understudy/pair.key --discard-local
+
+The line `ready` on standard output says that the port is open. SIGTERM ends it cleanly with code 0.";
+
+/// Keeps a directory identical on two servers, so that the other one can go on when one dies.
+#[derive(Debug, Parser)]
+#[command(name = "understudy", version, propagate_version = true, subcommand_required = true)]
+#[command(after_help = "Try it on this machine: understudy demo")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Configuration of this node
+    #[arg(long, global = true, help_heading = "Options of every command", value_name = "DIR", default_value = "/etc/understudy")]
+    pub config: PathBuf,
+    /// What this node keeps across reboots
+    #[arg(long, global = true, help_heading = "Options of every command", value_name = "DIR", default_value = "/var/lib/understudy")]
+    pub state: PathBuf,
+    /// Control sockets of what runs on this node
+    #[arg(long, global = true, help_heading = "Options of every command", value_name = "DIR", default_value = "/run/understudy")]
+    pub run: PathBuf,
+    /// Print JSON instead of text
+    #[arg(long, global = true, help_heading = "Options of every command")]
+    pub json: bool,
+}
+
+impl Global {
+    /// The directories an engine is given.
+    pub fn places(&self) -> Places {
+        Places { state: self.state.clone(), run: self.run.clone() }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make DIR a replicated directory: every change is on the other server before it is acknowledged
+    Mount(MountArgs),
+    /// Hold the replica of a directory that another server mounts
+    Receive(ReceiveArgs),
+    /// Show what the replicas of this server do, and why
+    Status(StatusArgs),
+    /// Wait until everything written so far is on the disks of both servers
+    Sync(SyncArgs),
+    /// Make a key file for a pair of servers
+    Keygen(KeygenArgs),
+    /// Show all of it on this machine: two hosts, 100,000 files, a kill, and nothing lost
+    Demo(DemoArgs),
+    /// Print the completion script of a shell
+    Completions(CompletionsArgs),
+    /// Print a manual page
+    Man(ManArgs),
+    /// A process that the demo runs inside its hosts
+    #[command(subcommand, hide = true)]
+    DemoPart(DemoPart),
+}
+
+/// How the connection between the two servers is protected.
+#[derive(Clone, Debug, Args)]
+#[group(multiple = false)]
+pub struct Protection {
+    /// Key file shared by both servers (mode 0600, see `understudy keygen`); encrypts all traffic
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["insecure", "passthrough"])]
+    pub key: Option<PathBuf>,
+    /// No key: anybody who reaches the port can read and change the data
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = MOUNT_EXAMPLES)]
+pub struct MountArgs {
+    /// The directory to replicate; it may hold data already and keeps its path
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The other server, where `understudy receive` listens
+    #[arg(long, value_name = "IP:PORT", value_parser = address, required_unless_present = "passthrough")]
+    pub to: Option<SocketAddr>,
+    #[command(flatten)]
+    pub protection: Protection,
+    /// Name for `status` and `sync` [default: DIR]
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub name: Option<String>,
+    /// When a write is acknowledged: `memory`, when the other server has applied it, or `disk`, when
+    /// it is on the disks of both; fsync always waits for both disks
+    #[arg(long, value_name = "MODE", default_value = "memory")]
+    pub ack: Ack,
+    /// Start without the other server, and remember what it misses
+    #[arg(long)]
+    pub alone: bool,
+    /// Leave out paths that match, from the top of DIR: `/cache/**` (`**` crosses folders); may be repeated
+    #[arg(long, value_name = "PATTERN", value_parser = pattern)]
+    pub exclude: Vec<String>,
+    /// Keep the processor awake while replicating: faster answers, more power
+    #[arg(long)]
+    pub low_latency: bool,
+    /// Silence after which the other server counts as lost
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub peer_timeout: Duration,
+    /// The same file system layer with neither replication nor journal, for measurements
+    #[arg(long, hide = true)]
+    pub passthrough: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = RECEIVE_EXAMPLES)]
+pub struct ReceiveArgs {
+    /// The directory that becomes the replica; while this runs it can be read here, not written
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Address and port of this server that the other one connects to
+    #[arg(long, value_name = "IP:PORT", value_parser = address)]
+    pub listen: SocketAddr,
+    /// Key file shared by both servers (mode 0600, see `understudy keygen`); encrypts all traffic
+    #[arg(long, value_name = "FILE", required_unless_present = "insecure", conflicts_with = "insecure")]
+    pub key: Option<PathBuf>,
+    /// No key: anybody who reaches the port can read and change the data
+    #[arg(long)]
+    pub insecure: bool,
+    /// Name for `status` [default: DIR]
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub name: Option<String>,
+    /// Give up data in DIR that is no replica of the sender's; without it such a DIR is refused
+    #[arg(long)]
+    pub discard_local: bool,
+    /// Silence after which the other server counts as lost
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub peer_timeout: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// Only this replica [default: all of this server]
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct SyncArgs {
+    /// The replica, as `understudy status` names it
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Give up waiting after this time
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct KeygenArgs {
+    /// The file to make; copy it to the other server over a safe channel
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CompletionsArgs {
+    /// bash, zsh, fish, elvish or powershell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ManArgs {
+    /// The page of one command [default: the page of understudy itself]
+    #[arg(value_name = "COMMAND")]
+    pub command: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Leave the surviving host and all files in place, and say how to look at and remove them
+    #[arg(long)]
+    pub keep: bool,
+    /// How many files the tree has
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
+    pub files: u32,
+    /// How long the application runs before its host is killed
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub seconds: u64,
+}
+
+/// Processes of the demo: each is this binary, started inside one of the hosts.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DemoPart {
+    /// The ledger application; acknowledgements go to standard output
+    Ledger {
+        /// Where it keeps its files
+        dir: PathBuf,
+        /// Ends by itself after this time
+        #[arg(long)]
+        seconds: u64,
+        /// How many workers write at once
+        #[arg(long)]
+        workers: u32,
+    },
+    /// Compares a replica with what was acknowledged and with the tree's digests
+    Check {
+        /// The replica
+        dir: PathBuf,
+        /// What the ledger application recorded
+        #[arg(long)]
+        acknowledged: PathBuf,
+        /// Path and digest of every file of the tree
+        #[arg(long)]
+        manifest: PathBuf,
+    },
+}
+
+fn address(word: &str) -> Result<SocketAddr, String> {
+    word.parse().map_err(|_| {
+        "expected an IP address and a port, such as 10.0.0.2:7400 or [fd00::2]:7400 (names are not looked up)".into()
+    })
+}
+
+fn duration(word: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(word) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => Err("expected a time with its unit, such as 500ms, 1s or 2m".into()),
+    }
+}
+
+fn pattern(word: &str) -> Result<String, String> {
+    if word.starts_with('/') && word.len() > 1 {
+        Ok(word.into())
+    } else {
+        Err("expected a pattern that starts at the top of DIR, such as /cache/** or /lock".into())
+    }
+}
+
+fn name(word: &str) -> Result<String, String> {
+    if word.is_empty() || word.chars().any(char::is_control) {
+        Err("expected a name without control characters".into())
+    } else {
+        Ok(word.into())
+    }
+}
+
+#[cfg(test)]
+#[path = "args_tests.rs"]
+mod tests;

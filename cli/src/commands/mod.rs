@@ -1,0 +1,29 @@
+//! One file per command.
+
+mod completions;
+mod demo;
+mod keygen;
+mod man;
+mod mount;
+mod receive;
+mod status;
+mod sync;
+
+use crate::args::{Cli, Command};
+use fsrepl::node::options::Outcome;
+
+/// Runs the command that was asked for.
+pub fn run(cli: &Cli) -> Outcome {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Mount(args) => mount::run(args, global),
+        Command::Receive(args) => receive::run(args, global),
+        Command::Status(args) => status::run(args, global),
+        Command::Sync(args) => sync::run(args, global),
+        Command::Keygen(args) => keygen::run(args, global),
+        Command::Demo(args) => demo::run(args, global),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
+        Command::DemoPart(part) => demo::part(part),
+    }
+}

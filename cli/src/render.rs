@@ -1,0 +1,174 @@
+//! The status of a replica as a block of text: the state and its reason first, numbers after.
+
+use crate::output::one_line;
+use serde_json::Value;
+use std::time::{Duration, SystemTime};
+
+/// Of the labels.
+const WIDTH: usize = 11;
+
+/// One block, without the blank line that separates blocks.
+pub fn replica(status: &Value, now: SystemTime) -> String {
+    let mut lines = vec![headline(status)];
+    if let Some(error) = text(status, "error") {
+        lines.push(row("problem", &error));
+        return finish(&lines);
+    }
+    lines.push(row("why", &why(status, now)));
+    lines.push(row("directory", &text(status, "directory").unwrap_or_else(|| "?".into())));
+    lines.push(row("peer", &text(status, "peer").unwrap_or_else(|| "none".into())));
+    if let Some(resync) = status.get("resync").filter(|resync| !resync.is_null()) {
+        lines.push(row("resync", &progress(resync)));
+    }
+    lines.push(row("details", &details(status)));
+    lines.extend(counters(status));
+    finish(&lines)
+}
+
+fn finish(lines: &[String]) -> String {
+    lines.iter().map(|line| one_line(line) + "\n").collect()
+}
+
+fn row(label: &str, value: &str) -> String {
+    format!("  {label:<WIDTH$}{value}")
+}
+
+fn headline(status: &Value) -> String {
+    let name = text(status, "name").unwrap_or_else(|| "?".into());
+    let Some(state) = text(status, "state") else { return name };
+    let data = text(status, "data").unwrap_or_else(|| "unknown".into());
+    let role = text(status, "role").map(|role| format!("  ({role})")).unwrap_or_default();
+    format!("{name}  {state}  {data}{role}")
+}
+
+fn why(status: &Value, now: SystemTime) -> String {
+    let reason = text(status, "reason").unwrap_or_else(|| "no reason given".into());
+    let code = text(status, "reason_code").map(|code| format!(" [{code}]")).unwrap_or_default();
+    let since = text(status, "since").map(|since| format!(", {}", since_words(&since, now))).unwrap_or_default();
+    format!("{reason}{code}{since}")
+}
+
+fn since_words(since: &str, now: SystemTime) -> String {
+    let age = humantime::parse_rfc3339(since).ok().and_then(|since| now.duration_since(since).ok());
+    match age {
+        Some(age) => format!("for {}", age_words(age.as_secs())),
+        None => format!("since {since}"),
+    }
+}
+
+/// The two largest units: nobody plans by the seconds of a day.
+pub fn age_words(seconds: u64) -> String {
+    let words = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    words.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+fn progress(resync: &Value) -> String {
+    let phase = text(resync, "phase").unwrap_or_else(|| "running".into());
+    let (done, total) = (number(resync, "bytes_done"), number(resync, "bytes_total"));
+    let (files, all) = (number(resync, "files_done"), number(resync, "files_total"));
+    let mut line = format!("{phase}: {files} of {all} files, {} of {}", bytes(done), bytes(total));
+    let (part, whole) = if total > 0 { (done, total) } else { (files, all) };
+    if let Some(percent) = (u128::from(part.min(whole)) * 100).checked_div(whole.into()) {
+        line += &format!(" ({percent} %)");
+    }
+    if number(resync, "rate_bytes_per_second") > 0 {
+        line += &format!(", {}/s", bytes(number(resync, "rate_bytes_per_second")));
+    }
+    if let Some(eta) = resync.get("eta_seconds").and_then(Value::as_f64) {
+        line += &format!(", {} to go", age_words(eta.max(0.0).ceil() as u64));
+    }
+    line
+}
+
+fn details(status: &Value) -> String {
+    let generation = status.get("generation").map_or_else(|| "?".into(), plain);
+    match text(status, "ack") {
+        Some(ack) => format!("acknowledged in {ack}, generation {generation}"),
+        None => format!("generation {generation}"),
+    }
+}
+
+fn counters(status: &Value) -> Option<String> {
+    let counters = status.get("counters")?.as_object().filter(|counters| !counters.is_empty())?;
+    let words: Vec<String> =
+        counters.iter().map(|(name, value)| format!("{} {}", name.replace('_', " "), plain(value))).collect();
+    Some(row("counters", &words.join(", ")))
+}
+
+fn text(value: &Value, key: &str) -> Option<String> {
+    value.get(key).filter(|found| !found.is_null()).map(plain)
+}
+
+/// Strings without their quotes.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    let found = value.get(key);
+    found.and_then(|n| n.as_u64().or_else(|| n.as_f64().map(|n| n.max(0.0) as u64))).unwrap_or(0)
+}
+
+/// Sizes for people; JSON has the exact ones.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut size = count as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn now() -> SystemTime {
+        humantime::parse_rfc3339("2026-11-23T21:00:00Z").expect("a time")
+    }
+
+    #[test]
+    fn a_block_shows_state_and_reason_first() {
+        let status = json!({
+            "name": "data", "role": "primary", "directory": "/srv/data", "peer": "10.0.0.2:7400", "state": "ALONE",
+            "data": "uptodate", "reason": "the secondary is being brought up to date", "reason_code": "resync",
+            "since": "2026-11-23T20:56:40.5Z", "generation": 7, "ack": "memory",
+            "resync": {"phase": "content", "bytes_total": 4_294_967_296_u64, "bytes_done": 1_073_741_824, "files_total": 10,
+                       "files_done": 3, "rate_bytes_per_second": 52_428_800, "eta_seconds": 61.2},
+            "counters": {"operations_sent": 12},
+        });
+        assert_eq!(
+            replica(&status, now()),
+            "data  ALONE  uptodate  (primary)\n  \
+             why        the secondary is being brought up to date [resync], for 3m 19s\n  \
+             directory  /srv/data\n  \
+             peer       10.0.0.2:7400\n  \
+             resync     content: 3 of 10 files, 1.0 GiB of 4.0 GiB (25 %), 50.0 MiB/s, 1m 2s to go\n  \
+             details    acknowledged in memory, generation 7\n  \
+             counters   operations sent 12\n"
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_hostile_does_not_hurt() {
+        let block = replica(&json!({"name": "a\nb", "state": "WAIT", "peer": null, "resync": null}), now());
+        assert!(block.starts_with("a b  WAIT  unknown\n"), "{block}");
+        assert!(block.contains("peer       none"));
+        assert!(!block.contains("resync"));
+        let block = replica(&json!({"name": "a", "error": "it did not answer"}), now());
+        assert_eq!(block, "a\n  problem    it did not answer\n");
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(u64::MAX), "16384.0 PiB");
+    }
+}
