@@ -278,3 +278,47 @@ pub fn in_private_mounts<T: Send>(test: impl FnOnce() -> T + Send) -> T {
         Err(panic) => std::panic::resume_unwind(panic),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::private::PrivateTree;
+    use std::io::Read;
+    use std::os::fd::{AsFd, FromRawFd};
+
+    const HANDLE_BYTES: usize = 128;
+
+    #[repr(C)]
+    struct Handle {
+        bytes: libc::c_uint,
+        kind: libc::c_int,
+        handle: [u8; HANDLE_BYTES],
+    }
+
+    /// What the engines rest on: handles open below a mount that covers the files, for writing.
+    #[test]
+    fn handles_open_through_a_private_tree() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("file"), "content").unwrap();
+        in_private_mounts(|| {
+            let tree = PrivateTree::open(temp.path()).unwrap();
+            rustix::mount::mount("none", temp.path(), "tmpfs", rustix::mount::MountFlags::empty(), None).unwrap();
+            let root = tree.as_fd().as_raw_fd();
+            let mut handle = Handle { bytes: HANDLE_BYTES as libc::c_uint, kind: 0, handle: [0; HANDLE_BYTES] };
+            let place = (&raw mut handle).cast::<libc::file_handle>();
+            let mut mount = 0;
+            // SAFETY: `handle` has the layout of file_handle followed by as many bytes as it says;
+            // the name is NUL-terminated and all of them live across the call.
+            let named = unsafe { libc::name_to_handle_at(root, c"file".as_ptr(), place, &raw mut mount, 0) };
+            assert_eq!(named, 0, "{}", io::Error::last_os_error());
+            // SAFETY: as above; the kernel filled the handle in.
+            let opened = unsafe { libc::open_by_handle_at(root, place, libc::O_RDWR | libc::O_CLOEXEC) };
+            assert!(opened >= 0, "{}", io::Error::last_os_error());
+            // SAFETY: the kernel just made this descriptor, and nothing else owns it.
+            let mut file = unsafe { std::fs::File::from_raw_fd(opened) };
+            let mut text = String::new();
+            file.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "content");
+        });
+    }
+}
