@@ -12,6 +12,7 @@ pub mod limits;
 pub mod node;
 pub mod objects;
 pub mod op;
+pub mod replica;
 pub mod report;
 pub mod sys;
 pub mod uring;

@@ -97,3 +97,5 @@ pub const CONTROL_IDLE: Duration = Duration::from_secs(30);
 pub const RING_ENTRIES: u32 = 4;
 /// Bytes of one request to a ring: what the kernel itself takes at most in one call.
 pub const RING_REQUEST: usize = 0x7fff_f000;
+/// Sealed bytes that wait at most before they are sent, when several operations are sent together.
+pub const STREAM_BATCH: usize = 64 * 1024;

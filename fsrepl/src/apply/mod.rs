@@ -7,6 +7,7 @@ mod exclude;
 pub mod identity;
 mod meta;
 mod names;
+pub mod remote;
 mod volume;
 
 pub use dirs::{DirEntry, read_directory};
@@ -14,6 +15,9 @@ pub use exclude::Exclude;
 pub use data::Place;
 pub use meta::{Wish, read_xattrs, xattr_names};
 pub use names::New;
+pub(crate) use data::flush;
+pub(crate) use meta::own;
+pub(crate) use names::describe;
 pub use volume::{Caller, Done, Outlet, Volume};
 
 /// Where identity, change tracking and kept trees live: in the root of the replicated directory, never

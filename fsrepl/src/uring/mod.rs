@@ -32,6 +32,9 @@ pub trait Link: Send + Sync {
     /// 0 means that no more will come: the peer closed, or [`Link::shutdown`] was called.
     fn recv(&self, into: &mut [u8]) -> io::Result<usize>;
 
+    /// Whether [`Link::recv`] would not wait, after at most `patience`.
+    fn readable(&self, patience: std::time::Duration) -> io::Result<bool>;
+
     /// Ends both directions. A blocked `recv` returns 0 or an error, a blocked `send_all` an
     /// error, and so does every later call. May be called from any thread, and again.
     fn shutdown(&self);
@@ -99,4 +102,15 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 /// See [`Link::shutdown`]. An error means that the socket is closed already.
 fn shut(stream: &TcpStream) {
     let _ = stream.shutdown(std::net::Shutdown::Both);
+}
+
+/// See [`Link::readable`].
+fn wait_readable(stream: &TcpStream, patience: std::time::Duration) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let patience = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: i64::from(patience.subsec_nanos()) };
+    match poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&patience)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(why) => Err(why.into()),
+    }
 }

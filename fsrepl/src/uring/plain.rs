@@ -66,6 +66,10 @@ impl Link for PlainLink {
         }
     }
 
+    fn readable(&self, patience: std::time::Duration) -> io::Result<bool> {
+        super::wait_readable(&self.stream, patience)
+    }
+
     fn shutdown(&self) {
         shut(&self.stream);
     }

@@ -92,6 +92,10 @@ impl Link for RingLink {
         }
     }
 
+    fn readable(&self, patience: std::time::Duration) -> io::Result<bool> {
+        super::wait_readable(&self.stream, patience)
+    }
+
     fn shutdown(&self) {
         shut(&self.stream);
     }

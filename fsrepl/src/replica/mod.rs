@@ -1,0 +1,6 @@
+//! The ordered connection of a pair: [`primary`] numbers, sends and completes operations, [`secondary`]
+//! applies and acknowledges them.
+
+mod flight;
+pub mod primary;
+pub mod pulse;

@@ -1,0 +1,90 @@
+//! When a peer counts as lost. Pure: the clock comes from outside.
+//!
+//! Time in which this process itself did not run (stopped, swapped out, a paused virtual machine) does not
+//! count against the peer: what it sent meanwhile has not been read yet.
+
+use std::time::Duration;
+
+/// How often the pulse is taken.
+pub const TICK: Duration = Duration::from_millis(50);
+/// Silence of our own after which something is sent.
+const OWN_SILENCE: Duration = Duration::from_millis(150);
+/// A tick that comes this late means that we were not running.
+const OWN_STALL: Duration = Duration::from_millis(300);
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Well,
+    /// Say something, so that the peer does not think we are lost.
+    Speak,
+    /// The peer has been silent for this long.
+    Lost(Duration),
+}
+
+/// Keeps account of one connection.
+#[derive(Debug)]
+pub struct Pulse {
+    timeout: Duration,
+    last_tick: Duration,
+    /// Silence is counted from here, whatever was heard before.
+    forgiven: Duration,
+}
+
+impl Pulse {
+    /// A connection that begins at `now`.
+    pub fn new(timeout: Duration, now: Duration) -> Pulse {
+        Pulse { timeout, last_tick: now, forgiven: now }
+    }
+
+    /// Judges at `now`, given when the peer was heard last and when we sent last.
+    pub fn tick(&mut self, now: Duration, heard: Duration, sent: Duration) -> Verdict {
+        if now.saturating_sub(self.last_tick) > OWN_STALL {
+            self.forgiven = now;
+        }
+        self.last_tick = now;
+        let silence = now.saturating_sub(heard.max(self.forgiven));
+        if silence >= self.timeout {
+            Verdict::Lost(silence)
+        } else if now.saturating_sub(sent) >= OWN_SILENCE {
+            Verdict::Speak
+        } else {
+            Verdict::Well
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn silence_beyond_the_timeout_is_loss() {
+        let mut pulse = Pulse::new(ms(1000), ms(0));
+        for now in (50..1000).step_by(50) {
+            assert_ne!(pulse.tick(ms(now), ms(0), ms(now)), Verdict::Lost(ms(now)), "at {now}");
+        }
+        assert_eq!(pulse.tick(ms(1000), ms(0), ms(1000)), Verdict::Lost(ms(1000)));
+    }
+
+    #[test]
+    fn a_pause_of_our_own_is_not_held_against_the_peer() {
+        let mut pulse = Pulse::new(ms(1000), ms(0));
+        assert_eq!(pulse.tick(ms(10_000), ms(0), ms(10_000)), Verdict::Well);
+        for now in (10_050..11_000).step_by(50) {
+            assert_eq!(pulse.tick(ms(now), ms(0), ms(now)), Verdict::Well);
+        }
+        assert!(matches!(pulse.tick(ms(11_000), ms(0), ms(11_000)), Verdict::Lost(_)));
+    }
+
+    #[test]
+    fn an_idle_side_speaks() {
+        let mut pulse = Pulse::new(ms(1000), ms(0));
+        assert_eq!(pulse.tick(ms(200), ms(190), ms(0)), Verdict::Speak);
+    }
+}
