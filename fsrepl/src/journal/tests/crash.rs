@@ -197,7 +197,8 @@ fn the_ring_wraps_with_cuts_inside() {
 fn a_large_write_torn_anywhere_is_no_damage() {
     let (journal, recorder) = recorded(4096, u64::MAX);
     for n in 0..4096 {
-        touch(&journal, 300 * (n + 1), 0);
+        // Neighbouring ids in slots far apart: no record's context holds a whole family.
+        touch(&journal, 300 * (n * 1597 % 4096 + 1), 0);
     }
     let before = recorder.writes();
     // The table is full: one mark more merges many, in several records at once.
@@ -216,7 +217,7 @@ fn a_large_write_torn_anywhere_is_no_damage() {
     let base = run.recorder.after(before, || true);
     *run.recorder.0.lock() = Tape { base, writes: rest, ..Tape::default() };
     run.due.iter_mut().for_each(|d| d.from -= before);
-    for seed in 0..40 {
+    for seed in 0..8 {
         assert_eq!(unmarked(&run, 0, seed), Ok(()));
     }
 }
