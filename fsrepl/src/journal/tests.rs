@@ -45,6 +45,11 @@ impl Recorder {
         self.0.lock().writes.len()
     }
 
+    /// Blocks of one write; 0 behind the last.
+    fn blocks(&self, write: usize) -> usize {
+        self.0.lock().writes.get(write).map_or(0, |(_, blocks)| blocks.len())
+    }
+
     /// The device after `whole` writes, and of the next one those sectors for which `kept` says so.
     fn after(&self, whole: usize, mut kept: impl FnMut() -> bool) -> Vec<Block> {
         let tape = self.0.lock();
