@@ -18,6 +18,9 @@ pub const NAME: &str = "demo";
 
 /// One host's directories.
 pub struct Places {
+    /// Where its disk is mounted; everything that has to be on a disk is beneath.
+    pub disk: PathBuf,
+    pub image: PathBuf,
     pub data: PathBuf,
     pub state: PathBuf,
     pub run: PathBuf,
@@ -26,12 +29,19 @@ pub struct Places {
 
 impl Places {
     pub fn make(base: &Path) -> Result<Places, Failure> {
-        let place = |name: &str| base.join(name);
-        let places = Places { data: place("data"), state: place("state"), run: place("run"), log: place("log") };
-        for dir in [&places.data, &places.state, &places.run] {
+        let disk = base.join("disk");
+        let (data, state) = (disk.join("data"), disk.join("state"));
+        let places = Places { disk, image: base.join("image"), data, state, run: base.join("run"), log: base.join("log") };
+        for dir in [&places.disk, &places.run] {
             fs::create_dir_all(dir).map_err(failed("cannot make the demo's directories"))?;
         }
         Ok(places)
+    }
+
+    /// The directories on the host's disk, when that is mounted.
+    pub fn furnish(&self, host: &Host) -> Result<(), Failure> {
+        let made = host.command("mkdir").args([&self.data, &self.state]).status();
+        made.map_err(failed("cannot make the demo's directories")).map(|_| ())
     }
 }
 
