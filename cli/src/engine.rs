@@ -36,10 +36,10 @@ pub fn keygen(file: &Path) -> Result<(), Failure> {
 
 /// Names of the replicas whose engines run here.
 pub fn list(run: &Path) -> Result<Vec<String>, Failure> {
-    fsrepl::node::control::list(run)
+    Ok(fsrepl::node::control::list(run))
 }
 
 /// Asks the engine of `name`.
 pub fn call(run: &Path, name: &str, verb: &str, timeout: Duration) -> Result<Value, Failure> {
-    fsrepl::node::control::call(run, name, verb, Value::Null, timeout)
+    fsrepl::node::control::call(run, name, verb, &Value::Null, timeout)
 }

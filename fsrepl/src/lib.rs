@@ -4,8 +4,15 @@
 //! about to change, `apply` changes the local file system, `replica` orders and sends the
 //! outcome through `wire` and `uring`, and completes the request when the peer has it.
 
+pub mod apply;
+pub mod fuse;
 pub mod id;
+pub mod journal;
 pub mod limits;
 pub mod node;
+pub mod objects;
+pub mod op;
 pub mod report;
+pub mod sys;
+pub mod uring;
 pub mod wire;

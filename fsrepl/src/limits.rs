@@ -10,3 +10,90 @@ pub const FRAME_BODY: usize = 1024 * 1024;
 pub const FUSE_MAX_WRITE: usize = 1024 * 1024;
 /// Silence after which the peer counts as lost, unless configured.
 pub const PEER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Locks that all objects share.
+pub const LOCK_SHARDS: usize = 4096;
+/// Descriptors kept open for objects in use; more objects are reopened by their handles.
+pub const OPEN_OBJECTS: usize = 8192;
+/// How long the kernel may keep names and attributes: nobody else changes them.
+pub const KERNEL_TTL: Duration = Duration::from_secs(24 * 3600);
+/// Age at which a modification time decided in memory is written to the file.
+pub const LAZY_TIMES: Duration = Duration::from_millis(250);
+/// Block of a compare: the smallest piece that travels when content differs.
+pub const COMPARE_BLOCK: usize = 64 * 1024;
+/// Bytes that one copy_file_range request handles; the kernel asks again for the rest.
+pub const COPY_CHUNK: usize = 4 * 1024 * 1024;
+/// Bytes of directory entries read at a time.
+pub const DIRECTORY_BUFFER: usize = 16 * 1024;
+
+/// Largest sealed frame on the wire, its length field included.
+pub const FRAME_TOTAL: usize = 4 + 64 + FRAME_BODY + FRAME_PAYLOAD + 16;
+/// Frames sealed with one key before both ends move to the next (2 TiB of full frames).
+pub const FRAMES_PER_KEY: u64 = 1 << 24;
+/// Receive buffer a connection starts with.
+pub const RECEIVE_BUFFER: usize = 256 * 1024;
+/// Receive buffer a connection can grow to.
+pub const RECEIVE_BUFFER_MAX: usize = 2 * FRAME_TOTAL;
+/// What an application may say in a handshake.
+pub const HELLO: usize = 16 * 1024;
+/// Words of a refusal sent to the peer.
+pub const REFUSAL: usize = 1024;
+/// Size of a key file.
+pub const KEY_FILE: u64 = 64 * 1024;
+/// Keys of one key file: a rotation needs two.
+pub const KEYS: usize = 16;
+/// Threads that serve FUSE requests, beyond one each core.
+pub const FUSE_THREADS_EXTRA: usize = 2;
+/// Threads for flushes that no request's thread can be spared for.
+pub const FLUSH_THREADS: usize = 8;
+/// Flushes that wait for those threads; beyond, the request's thread flushes itself.
+pub const FLUSH_QUEUE: usize = 256;
+
+/// Content is marked in extents of this size.
+pub const JOURNAL_EXTENT: u64 = 4 * 1024 * 1024;
+/// A change of more extents than this marks the whole content.
+pub const JOURNAL_EXTENTS_PER_MARK: u64 = 64;
+/// Marks held at a time, unless configured; beyond, they get coarser.
+pub const JOURNAL_SLOTS: usize = 64 * 1024;
+/// Fewer slots than this leave no room to coarsen.
+pub const JOURNAL_SLOTS_MIN: usize = 16;
+/// More slots than this are not believed when read from disk.
+pub const JOURNAL_SLOTS_MAX: usize = 1 << 20;
+/// Records written in one go.
+pub const JOURNAL_BATCH: usize = 16;
+/// Cold marks since the last cut after which neighbouring objects are marked together,
+pub const JOURNAL_STORM_AFTER: u32 = 1024;
+/// from this many marks in a group of 256 on,
+pub const JOURNAL_STORM_GROUP: u32 = 4;
+/// and from this many such groups in a region of 4096 on.
+pub const JOURNAL_STORM_REGION: u32 = 4;
+/// A mark unused for this many cuts is cleared even though nobody needs its slot.
+pub const JOURNAL_IDLE_CUTS: u64 = 8;
+/// Bytes of state that the replica keeps beside the marks.
+pub const JOURNAL_NOTE: usize = 2048;
+
+// Guards of a replica on a node.
+
+/// Processes named when a directory is in use: a line for operators, not an inventory.
+pub const HOLDERS: usize = 32;
+/// Descriptors looked at in one process.
+pub const HOLDER_DESCRIPTORS: usize = 65_536;
+/// Bytes of one process's table of mappings looked at.
+pub const HOLDER_MAPPINGS: u64 = 8 * 1024 * 1024;
+/// Mounts of killed engines taken off one directory at a start.
+pub const STALE_MOUNTS: usize = 32;
+/// Time a FUSE mount found at a start gets to show that an engine is behind it.
+pub const STALE_PROBE: Duration = Duration::from_secs(2);
+/// Former generations an identity remembers.
+pub const IDENTITY_HISTORY: usize = 64;
+/// Bytes of an identity or registry file.
+pub const IDENTITY_FILE: u64 = 64 * 1024;
+/// Clients of one control socket at a time.
+pub const CONTROL_CLIENTS: usize = 16;
+/// Bytes of one request or response on a control socket.
+pub const CONTROL_LINE: usize = 1024 * 1024;
+/// Silence after which a control client is let go.
+pub const CONTROL_IDLE: Duration = Duration::from_secs(30);
+/// Requests one ring of a connection can hold.
+pub const RING_ENTRIES: u32 = 4;
+/// Bytes of one request to a ring: what the kernel itself takes at most in one call.
+pub const RING_REQUEST: usize = 0x7fff_f000;

@@ -1,3 +1,18 @@
 //! A replica on a node: starting, guarding, reporting, ending.
 
+pub mod control;
+pub mod cover;
+pub mod holders;
+pub mod identity;
+pub mod mount;
+pub mod mounts;
 pub mod options;
+mod primary;
+pub mod private;
+pub mod privilege;
+pub mod receive;
+pub mod registry;
+mod socket_name;
+pub mod stale;
+pub mod stop;
+pub mod verdict;

@@ -1,0 +1,235 @@
+//! Content: read, write, truncate's cousins, flush.
+
+use super::volume::{Caller, Done, Tracked, Volume};
+use super::identity;
+use crate::id::ObjectId;
+use crate::limits::COPY_CHUNK;
+use crate::objects::{Live, mtime, times_now};
+use crate::op::{self, Fallocate, Op, kind};
+use crate::sys::{self, Sys};
+use parking_lot::Mutex;
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use std::sync::Arc;
+
+/// One end of a copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// File.
+    pub id: ObjectId,
+    /// Offset in it.
+    pub offset: u64,
+}
+
+impl Volume {
+    /// Reads up to `into.len()` bytes; fewer only at the end of the file.
+    pub fn read(&self, id: ObjectId, offset: u64, into: &mut [u8]) -> Sys<usize> {
+        let live = self.objects.live(id)?;
+        let mut done = 0;
+        while done < into.len() {
+            match rustix::io::pread(&*live, &mut into[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(Errno::INTR) => {}
+                Err(why) if done == 0 => return Err(why),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes; `done` gets the number of bytes. `kills` tells that the kernel wants set-id bits cleared.
+    pub fn write(&self, who: Caller, id: ObjectId, offset: u64, data: &[u8], kills: bool, done: impl FnOnce(Sys<u32>) + Send + 'static) {
+        let held = self.objects.locks.one(id);
+        let tracked = self.track();
+        match self.write_here(who, id, offset, data, &tracked) {
+            Err(why) => done(Err(why)),
+            Ok((live, written)) => {
+                let stamp = times_now();
+                self.objects.times.set(id, stamp);
+                let ended: Done = Box::new(move |result| done(result.map(|()| written as u32)));
+                let ended = self.also_stable(&live, ended);
+                let make = |sync: Option<u32>| {
+                    if sync.is_some_and(|epoch| !self.content_known(id, epoch)) {
+                        return None;
+                    }
+                    Some(Op { offset, payload: &data[..written], ..Op::new(kind::WRITE, id).mtime(stamp) })
+                };
+                let seq = self.send_data(self.stays(id), ended, &make);
+                tracked.finish(seq);
+                if kills {
+                    self.send_mode(id, &live);
+                }
+            }
+        }
+        drop(held);
+        self.help();
+    }
+
+    fn write_here(&self, who: Caller, id: ObjectId, offset: u64, data: &[u8], tracked: &Tracked<'_>) -> Sys<(Arc<Live>, usize)> {
+        let live = self.objects.live(id)?;
+        let fd = live.for_writing()?;
+        tracked.extent(id, offset, data.len() as u64)?;
+        identity::as_caller(who.uid, who.gid);
+        let written = loop {
+            match rustix::io::pwrite(fd, data, offset) {
+                Err(Errno::INTR) => {}
+                Err(why) => return Err(why),
+                Ok(written) => break written,
+            }
+        };
+        Ok((live, written))
+    }
+
+    /// Where an acknowledgement means stable storage, the request ends when this node's disk has it too.
+    pub(super) fn also_stable(&self, live: &Arc<Live>, done: Done) -> Done {
+        if !self.outlet.as_ref().is_some_and(|outlet| outlet.stable()) || self.objects.table.is_local(live.id) {
+            return done;
+        }
+        // Flushed before it is sent, while the lock is held: simple, and this mode waits for two disks anyway.
+        let flushed = flush(live, false);
+        Box::new(move |result| done(result.and(flushed)))
+    }
+
+    /// Sends the permission bits as they are now, after the kernel cleared some of them.
+    fn send_mode(&self, id: ObjectId, live: &Arc<Live>) {
+        let Ok(mut stat) = rustix::fs::fstat(&**live) else { return };
+        self.objects.times.overlay(id, &mut stat);
+        self.send(self.stays(id), Box::new(|_| ()), |sync| {
+            (!sync.is_some_and(|epoch| !self.content_known(id, epoch))).then(|| super::meta::attr_op(id, &stat, op::ATTR_OWNER_MODE))
+        });
+    }
+
+    /// Flushes one object on both nodes at once.
+    pub fn fsync(&self, id: ObjectId, data_only: bool, done: impl FnOnce(Sys<()>) + Send + 'static) {
+        let held = self.objects.locks.one(id);
+        let live = match self.objects.live(id) {
+            Ok(live) => live,
+            Err(why) => return done(Err(why)),
+        };
+        if !data_only && let Err(why) = self.objects.write_time_locked(id) {
+            return done(Err(why));
+        }
+        let stays = self.stays(id);
+        let (here, there) = both(Box::new(done));
+        self.send(stays, there, |sync| {
+            let flags = op::STABLE | if data_only { op::VARIANT } else { 0 };
+            sync.is_none().then(|| Op { flags, ..Op::new(kind::FSYNC, id) })
+        });
+        drop(held);
+        let flushed = flush(&live, data_only);
+        if let Err(why) = flushed {
+            tracing::error!(%id, %why, "this node's disk refuses to flush");
+        }
+        here(flushed);
+        self.help();
+    }
+
+    /// fallocate(2) in every mode the file system beneath has.
+    pub fn fallocate(&self, who: Caller, id: ObjectId, offset: u64, length: u64, mode: i32, done: impl FnOnce(Sys<()>) + Send + 'static) {
+        let held = self.objects.locks.one(id);
+        let tracked = self.track();
+        let outcome = (|| {
+            let live = self.objects.live(id)?;
+            let fd = live.for_writing()?;
+            tracked.extent(id, offset, length)?;
+            identity::as_caller(who.uid, who.gid);
+            sys::fallocate(fd, mode, offset, length)?;
+            let stat = rustix::fs::fstat(fd)?;
+            self.objects.times.take(id);
+            Ok((live, stat))
+        })();
+        match outcome {
+            Err(why) => done(Err(why)),
+            Ok((live, stat)) => {
+                let ended = self.also_stable(&live, Box::new(done));
+                let seq = self.send(self.stays(id), ended, |sync| {
+                    if sync.is_some_and(|epoch| !self.content_known(id, epoch)) {
+                        return None;
+                    }
+                    let op = Op { offset, aux: mode as u32, ..Op::new(kind::FALLOCATE, id) };
+                    Some(op.mtime(mtime(&stat)).body(&Fallocate { length }))
+                });
+                tracked.finish(seq);
+                // A caller without rights over set-id bits has just cleared them.
+                if who.uid != 0 && stat.st_mode & 0o6000 == 0 {
+                    self.send_mode(id, &live);
+                }
+            }
+        }
+        drop(held);
+        self.help();
+    }
+
+    /// `SEEK_DATA` and `SEEK_HOLE`.
+    pub fn seek(&self, id: ObjectId, offset: i64, whence: i32) -> Sys<i64> {
+        sys::seek(self.objects.live(id)?.as_fd(), offset, whence)
+    }
+
+    /// Copies within this node; what travels is the data that arrived.
+    pub fn copy(&self, who: Caller, from: Place, to: Place, length: u64, done: impl FnOnce(Sys<u32>) + Send + 'static) {
+        let held = self.objects.locks.many(&[from.id, to.id]);
+        let tracked = self.track();
+        match self.copy_here(who, from, to, length, &tracked) {
+            Err(why) => done(Err(why)),
+            Ok((live, data)) => {
+                let stamp = times_now();
+                self.objects.times.set(to.id, stamp);
+                let copied = data.len() as u32;
+                let ended = self.also_stable(&live, Box::new(move |result| done(result.map(|()| copied))));
+                let make = |sync: Option<u32>| {
+                    if data.is_empty() || sync.is_some_and(|epoch| !self.content_known(to.id, epoch)) {
+                        return None;
+                    }
+                    Some(Op { offset: to.offset, payload: &data, ..Op::new(kind::WRITE, to.id).mtime(stamp) })
+                };
+                let seq = self.send_data(self.stays(to.id), ended, &make);
+                tracked.finish(seq);
+            }
+        }
+        drop(held);
+        self.help();
+    }
+
+    fn copy_here(&self, who: Caller, from: Place, to: Place, length: u64, tracked: &Tracked<'_>) -> Sys<(Arc<Live>, Vec<u8>)> {
+        let (source, target) = (self.objects.live(from.id)?, self.objects.live(to.id)?);
+        let length = (length as usize).min(COPY_CHUNK);
+        let fd = target.for_writing()?;
+        tracked.extent(to.id, to.offset, length as u64)?;
+        identity::as_caller(who.uid, who.gid);
+        let (mut off_in, mut off_out) = (from.offset, to.offset);
+        let copied = rustix::fs::copy_file_range(&*source, Some(&mut off_in), fd, Some(&mut off_out), length)?;
+        let mut data = vec![0; copied];
+        if self.outlet.is_some() {
+            let got = self.read(to.id, to.offset, &mut data)?;
+            data.truncate(got);
+        }
+        Ok((target, data))
+    }
+}
+
+/// fsync(2) or fdatasync(2), whichever is asked for.
+pub(crate) fn flush(live: &Live, data_only: bool) -> Sys<()> {
+    let fd = live.as_fd();
+    if data_only { rustix::fs::fdatasync(fd) } else { rustix::fs::fsync(fd) }
+}
+
+/// Splits an end into two halves: the request ends when both have ended, with the first error.
+fn both(done: Done) -> (Done, Done) {
+    let shared = Arc::new(Mutex::new((Some(done), None::<Errno>, 2u8)));
+    let half = |shared: Arc<Mutex<(Option<Done>, Option<Errno>, u8)>>| -> Done {
+        Box::new(move |result: Sys<()>| {
+            let mut state = shared.lock();
+            state.1 = state.1.or(result.err());
+            state.2 -= 1;
+            if state.2 == 0
+                && let Some(done) = state.0.take()
+            {
+                let outcome = state.1.map_or(Ok(()), Err);
+                drop(state);
+                done(outcome);
+            }
+        })
+    };
+    (half(shared.clone()), half(shared))
+}

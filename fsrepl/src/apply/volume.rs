@@ -1,0 +1,138 @@
+//! The primary's side of a replicated directory: every change an application asks for, applied locally
+//! under the object's lock, and its outcome handed on in the same order.
+
+use super::Exclude;
+use crate::id::{ObjectId, Seq};
+use crate::journal::{self, Journal};
+use crate::objects::Objects;
+use crate::op::Op;
+use crate::sys::Sys;
+use parking_lot::Mutex;
+use rustix::fd::BorrowedFd;
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// File system uid.
+    pub uid: u32,
+    /// File system gid.
+    pub gid: u32,
+    /// Thread id, for its supplementary groups.
+    pub pid: u32,
+}
+
+/// What ends a request: called once, when the outcome is where the `ack` mode wants it, or with the error
+/// the application must see.
+pub type Done = Box<dyn FnOnce(Sys<()>) + Send>;
+
+/// Where outcomes go.
+pub trait Outlet: Send + Sync {
+    /// Gives the operation its place in the order and sends it as the state of replication demands. `make`
+    /// is told the sync session while a resync is running (see [`Volume`]), and may then answer that the
+    /// secondary need not know.
+    /// Returns the operation's sequence number, or the highest one given so far where it got none.
+    fn submit<'a>(&self, done: Done, make: &dyn Fn(Option<u32>) -> Option<Op<'a>>) -> Seq;
+    /// Lets this thread complete everybody's acknowledgements until none is expected.
+    fn help(&self);
+    /// Whether an acknowledgement means stable storage.
+    fn stable(&self) -> bool;
+}
+
+/// One replicated directory on the node where the application runs.
+pub struct Volume {
+    /// Its objects.
+    pub objects: Objects,
+    /// What stays local.
+    pub exclude: Exclude,
+    /// The write-ahead dirty set; none without replication.
+    pub journal: Option<Arc<Journal>>,
+    /// Replication; none without it.
+    pub outlet: Option<Arc<dyn Outlet>>,
+    /// Objects that came from directories the resync has not reached into ones that it has: it must look
+    /// after them.
+    pub arrivals: Mutex<Vec<ObjectId>>,
+}
+
+/// The marks of one operation, made before the system call and kept until it has its number.
+pub(super) struct Tracked<'a>(Option<journal::Op<'a>>);
+
+impl Tracked<'_> {
+    fn mark(&self, mark: impl FnOnce(&journal::Op<'_>) -> std::io::Result<()>) -> Sys<()> {
+        let Some(op) = &self.0 else { return Ok(()) };
+        mark(op).map_err(|why| {
+            tracing::error!(%why, "change tracking cannot be written: the change is refused");
+            rustix::io::Errno::IO
+        })
+    }
+
+    pub(super) fn extent(&self, id: ObjectId, offset: u64, length: u64) -> Sys<()> {
+        self.mark(|op| op.mark_extent(id, offset, length))
+    }
+
+    pub(super) fn entries(&self, directory: ObjectId) -> Sys<()> {
+        self.mark(|op| op.mark_entries(directory))
+    }
+
+    pub(super) fn attrs(&self, id: ObjectId) -> Sys<()> {
+        self.mark(|op| op.mark_attrs(id))
+    }
+
+    /// The change is made and has this number.
+    pub(super) fn finish(self, seq: Seq) {
+        if let Some(op) = self.0 {
+            op.finish(seq);
+        }
+    }
+}
+
+impl Volume {
+    /// Begins an operation.
+    pub(super) fn track(&self) -> Tracked<'_> {
+        Tracked(self.journal.as_ref().map(|journal| journal.begin()))
+    }
+
+    /// Hands the outcome of a local change on. The caller holds the locks of the objects concerned.
+    pub(super) fn send(&self, local: bool, done: Done, make: impl Fn(Option<u32>) -> Option<Op<'static>>) -> Seq {
+        self.send_data(local, done, &make)
+    }
+
+    /// As [`Volume::send`], for operations that carry borrowed data.
+    pub(super) fn send_data<'a>(&self, local: bool, done: Done, make: &dyn Fn(Option<u32>) -> Option<Op<'a>>) -> Seq {
+        match &self.outlet {
+            Some(outlet) if !local => outlet.submit(done, make),
+            _ => {
+                done(Ok(()));
+                0
+            }
+        }
+    }
+
+    /// To be called by a request's thread when it holds no lock any more.
+    pub(super) fn help(&self) {
+        if let Some(outlet) = &self.outlet {
+            outlet.help();
+        }
+    }
+
+    /// Whether changes of this object stay on this node: excluded, or without a name.
+    pub(super) fn stays(&self, id: ObjectId) -> bool {
+        self.objects.table.is_local(id) || self.objects.is_orphan(id)
+    }
+
+    /// Whether a name is (to be) excluded.
+    pub(super) fn name_stays(&self, parent: ObjectId, dir: BorrowedFd<'_>, name: &OsStr) -> bool {
+        self.objects.table.is_local(parent) || self.exclude.matches(dir, name)
+    }
+
+    /// Whether the secondary of sync session `epoch` knows the names in `dir`.
+    pub(super) fn names_known(&self, dir: ObjectId, epoch: u32) -> bool {
+        self.objects.table.look(dir, |entry| entry.names_epoch == epoch).unwrap_or(false)
+    }
+
+    /// Whether the secondary of sync session `epoch` has the content of `id`.
+    pub(super) fn content_known(&self, id: ObjectId, epoch: u32) -> bool {
+        self.objects.table.look(id, |entry| entry.content_epoch == epoch).unwrap_or(false)
+    }
+}

@@ -1,0 +1,333 @@
+//! Who a replica is: which set it belongs to, which history its data is at, what it was doing.
+//!
+//! Kept inside the data (`.understudy/identity`), so that identity and data roll back together
+//! and an unmounted disk is recognised as missing. The file's form is in `docs/formats.md`.
+
+use crate::limits::{IDENTITY_FILE, IDENTITY_HISTORY};
+use crate::report::{Data, Failure, FailureKind};
+use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, renameat, unlinkat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use uuid::Uuid;
+
+pub use super::verdict::{Local, Verdict, decide, has_data};
+
+/// The hidden directory in the root of a replica.
+pub const HIDDEN: &str = ".understudy";
+const FILE: &str = "identity";
+const NEW: &str = "identity.new";
+const SCHEMA: u64 = 1;
+
+/// What this replica did last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Took writes of the application.
+    Primary,
+    /// Applied what it was sent.
+    Secondary,
+    /// Neither yet.
+    #[default]
+    None,
+}
+
+/// Identity of one replica of a set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The set: the same on both nodes, made once.
+    pub set: Uuid,
+    /// Name of the replica.
+    pub name: String,
+    /// This node's replica, and no other's.
+    pub node: Uuid,
+    /// Generation of the data: a new one is minted whenever one side goes on alone. Nil until the
+    /// first copy is complete.
+    pub current: Uuid,
+    /// Former generations, newest first, at most [`IDENTITY_HISTORY`].
+    pub history: Vec<Uuid>,
+    /// Last role.
+    pub role: Role,
+    /// What is known of the data.
+    pub data: Data,
+    /// The peer is recorded as outdated: this side went on without it.
+    pub peer_outdated: bool,
+    /// The session is open and in sync, so a crash may have left operations in flight.
+    pub in_sync_open: bool,
+    /// Boot during which `in_sync_open` was set.
+    pub boot_id: String,
+    /// Counts checkpoints, never goes back.
+    pub checkpoint: u64,
+    /// When the pair was last in sync (RFC 3339).
+    pub last_sync: Option<String>,
+}
+
+impl Identity {
+    /// The first replica of a new set.
+    pub fn create(name: &str) -> Identity {
+        Identity {
+            set: Uuid::new_v4(),
+            name: name.to_owned(),
+            node: Uuid::new_v4(),
+            current: Uuid::new_v4(),
+            history: Vec::new(),
+            role: Role::None,
+            data: Data::Uptodate,
+            peer_outdated: false,
+            in_sync_open: false,
+            boot_id: String::new(),
+            checkpoint: 0,
+            last_sync: None,
+        }
+    }
+
+    /// The replica that `sender`'s data is copied into: same set, but the node's own id, and no
+    /// generation (nil) until the copy is complete ([`Identity::adopt`]).
+    pub fn join(sender: &Identity, name: &str) -> Identity {
+        Identity {
+            set: sender.set,
+            name: name.to_owned(),
+            current: Uuid::nil(),
+            role: Role::Secondary,
+            data: Data::Inconsistent,
+            ..Identity::create(name)
+        }
+    }
+
+    /// Starts a generation: the peer does not follow any more.
+    pub fn mint(&mut self) {
+        let former = std::mem::replace(&mut self.current, Uuid::new_v4());
+        if !former.is_nil() {
+            self.history.insert(0, former);
+            self.history.truncate(IDENTITY_HISTORY);
+        }
+    }
+
+    /// Takes over the generation and the history of `sender`, whose data this node now has.
+    pub fn adopt(&mut self, sender: &Identity) {
+        self.set = sender.set;
+        self.current = sender.current;
+        self.history.clone_from(&sender.history);
+        self.history.truncate(IDENTITY_HISTORY);
+    }
+
+    /// Reads the identity of the replica rooted at `root`; `None` when it has none.
+    pub fn load(root: impl AsFd) -> Result<Option<Identity>, Failure> {
+        match read(root.as_fd()) {
+            Ok(bytes) => decode(&bytes).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::new(
+                FailureKind::Failed,
+                format!("cannot read {HIDDEN}/{FILE} of the replica"),
+                error.to_string(),
+                "check the file system of the directory",
+            )),
+        }
+    }
+
+    /// Writes it: after a return the new one is on stable storage, after a crash one of the two is
+    /// there and whole. `root` must be open for reading (not `O_PATH`).
+    pub fn store(&self, root: impl AsFd) -> Result<(), Failure> {
+        write(root.as_fd(), &encode(self)).map_err(|error| {
+            Failure::new(
+                FailureKind::Failed,
+                format!("cannot write {HIDDEN}/{FILE} of the replica"),
+                error.to_string(),
+                "the directory must be writable and have room",
+            )
+        })
+    }
+}
+
+/// Names the boot the kernel is in: the page cache survived exactly if this did not change.
+pub fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// Opens the hidden directory, made on demand, readable by root only.
+pub fn hidden_directory(root: impl AsFd) -> io::Result<OwnedFd> {
+    let root = root.as_fd();
+    match mkdirat(root, HIDDEN, Mode::RWXU) {
+        Ok(()) => fsync(openat(root, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)?,
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    open_hidden(root)
+}
+
+fn open_hidden(root: impl AsFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(root, HIDDEN, flags, Mode::empty())?)
+}
+
+fn read(root: impl AsFd) -> io::Result<Vec<u8>> {
+    let hidden = open_hidden(root)?;
+    let file = File::from(openat(&hidden, FILE, OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?);
+    let mut bytes = Vec::new();
+    file.take(IDENTITY_FILE + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn write(root: impl AsFd, bytes: &[u8]) -> io::Result<()> {
+    let hidden = hidden_directory(root)?;
+    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let written = openat(&hidden, NEW, flags, Mode::RUSR | Mode::WUSR).map_err(io::Error::from).and_then(|file| {
+        let mut file = File::from(file);
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(error) = written {
+        // What is left of it only takes room; the old identity stands.
+        let _ = unlinkat(&hidden, NEW, AtFlags::empty());
+        return Err(error);
+    }
+    renameat(&hidden, NEW, &hidden, FILE)?;
+    Ok(fsync(&hidden)?)
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    schema: u64,
+    #[serde(flatten)]
+    identity: &'a Identity,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Seal {
+    blake3: String,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    schema: u64,
+}
+
+/// Two lines: the identity, and the digest of that line with its end.
+fn encode(identity: &Identity) -> Vec<u8> {
+    let mut line = serde_json::to_vec(&Written { schema: SCHEMA, identity }).expect("plain data becomes JSON");
+    line.push(b'\n');
+    let seal = Seal { blake3: blake3::hash(&line).to_hex().to_string() };
+    line.extend(serde_json::to_vec(&seal).expect("plain data becomes JSON"));
+    line.push(b'\n');
+    line
+}
+
+fn decode(bytes: &[u8]) -> Result<Identity, Failure> {
+    let damaged = |why: &str| {
+        Failure::new(
+            FailureKind::Failed,
+            "cannot use the replica",
+            format!("its {HIDDEN}/{FILE} is damaged ({why})"),
+            format!(
+                "put back that file from a backup of the directory, or, if the other node has the data, \
+                 remove {HIDDEN} here and start `understudy receive` with --discard-local"
+            ),
+        )
+    };
+    if bytes.len() as u64 > IDENTITY_FILE {
+        return Err(damaged("too long"));
+    }
+    let end = bytes.iter().position(|&byte| byte == b'\n').ok_or_else(|| damaged("no second line"))? + 1;
+    let (line, seal) = bytes.split_at(end);
+    let seal: Seal = serde_json::from_slice(seal).map_err(|_| damaged("its checksum line is unreadable"))?;
+    if seal.blake3 != blake3::hash(line).to_hex().as_str() {
+        return Err(damaged("its checksum does not match"));
+    }
+    let version: Version = serde_json::from_slice(line).map_err(|_| damaged("it names no schema"))?;
+    if version.schema != SCHEMA {
+        return Err(Failure::new(
+            FailureKind::Refused,
+            "cannot use the replica",
+            format!("its {HIDDEN}/{FILE} has schema {} and this program knows {SCHEMA}", version.schema),
+            "use the version of understudy that wrote it, or a newer one",
+        ));
+    }
+    let mut identity: Identity = serde_json::from_slice(line).map_err(|error| damaged(&error.to_string()))?;
+    identity.history.truncate(IDENTITY_HISTORY);
+    Ok(identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(temp: &tempfile::TempDir) -> File {
+        File::open(temp.path()).unwrap()
+    }
+
+    #[test]
+    fn comes_back_as_it_was_stored() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = root(&temp);
+        assert_eq!(Identity::load(&root).unwrap(), None);
+        let mut identity = Identity::create("data of \u{e9}\n");
+        identity.last_sync = Some("2026-01-02T03:04:05.6Z".into());
+        identity.store(&root).unwrap();
+        assert_eq!(Identity::load(&root).unwrap().as_ref(), Some(&identity));
+        identity.mint();
+        identity.store(&root).unwrap();
+        assert_eq!(Identity::load(&root).unwrap(), Some(identity));
+        assert!(!temp.path().join(HIDDEN).join(NEW).exists());
+    }
+
+    #[test]
+    fn any_flipped_or_missing_byte_is_noticed() {
+        let whole = encode(&Identity::create("n"));
+        for at in 0..whole.len() - 1 {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            assert!(decode(&bytes).is_err(), "byte {at}");
+            assert!(decode(&whole[..at]).is_err(), "cut at {at}");
+        }
+        let failure = decode(b"").unwrap_err();
+        assert!(failure.to_string().contains("damaged"), "{failure}");
+    }
+
+    #[test]
+    fn a_newer_schema_says_so_and_new_keys_do_no_harm() {
+        let sealed = |schema: u64| {
+            let mut value = serde_json::to_value(Identity::create("n")).unwrap();
+            value["schema"] = schema.into();
+            value["later"] = true.into();
+            let line = format!("{value}\n");
+            format!("{line}{{\"blake3\":\"{}\"}}\n", blake3::hash(line.as_bytes()).to_hex())
+        };
+        decode(sealed(1).as_bytes()).unwrap();
+        let failure = decode(sealed(2).as_bytes()).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Refused);
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_hidden_directory_is_not_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), temp.path().join(HIDDEN)).unwrap();
+        assert!(Identity::create("n").store(root(&temp)).is_err());
+        assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn history_is_bounded_and_newest_first() {
+        let mut identity = Identity::create("n");
+        let mut last = identity.current;
+        for _ in 0..IDENTITY_HISTORY + 5 {
+            last = identity.current;
+            identity.mint();
+        }
+        assert_eq!(identity.history.len(), IDENTITY_HISTORY);
+        assert_eq!(identity.history[0], last);
+    }
+
+    #[test]
+    fn a_joining_replica_has_its_own_node_and_the_senders_set() {
+        let sender = Identity::create("a");
+        let mut local = Identity::join(&sender, "b");
+        assert_eq!(local.set, sender.set);
+        assert_ne!(local.node, sender.node);
+        assert_ne!(local.current, sender.current);
+        local.adopt(&sender);
+        assert_eq!(local.current, sender.current);
+    }
+}

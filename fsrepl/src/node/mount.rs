@@ -1,0 +1,94 @@
+//! The primary: from the command line to a mounted, replicated directory, and back.
+
+use super::identity::hidden_directory;
+use super::options::{MountOptions, Outcome};
+use super::private::PrivateTree;
+use super::stop::{Stop, Wake};
+use super::{holders, privilege, stale};
+use crate::apply::{Exclude, Volume};
+use crate::fuse::{self, Mounted};
+use crate::objects::Objects;
+use crate::report::{Event, Failure, FailureKind, Reporter};
+use rustix::io::Errno;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Runs a primary until it is told to end.
+pub fn run(options: MountOptions, report: Reporter) -> Outcome {
+    privilege::check(true)?;
+    for removed in stale::clean(&options.dir)? {
+        report(Event::Notice(removed));
+    }
+    refuse_busy(&options.dir)?;
+    let tree = PrivateTree::open(&options.dir)?;
+    privilege::protect();
+    let stop = Stop::listen().map_err(|why| failed(&options.dir, why))?;
+    if let Err(why) = privilege::drop_sys_resource() {
+        tracing::warn!(%why, "quotas and reserved blocks are not held: the capability could not be dropped");
+    }
+    if options.passthrough {
+        return passthrough(&options, &tree, &stop, &report);
+    }
+    super::primary::run(&options, &tree, &stop, report)
+}
+
+pub(super) fn failed(dir: &Path, why: impl std::fmt::Display) -> Failure {
+    Failure::new(FailureKind::Failed, format!("cannot replicate {}", dir.display()), why.to_string(), "see the log for what happened before")
+}
+
+pub(super) fn refuse_busy(dir: &Path) -> Result<(), Failure> {
+    let holders = holders::holders(dir);
+    if holders.is_empty() {
+        return Ok(());
+    }
+    let why = format!("it is in use by {}", holders::describe(&holders));
+    let cure = "stop them first: what they have open would not be replicated";
+    Err(Failure::new(FailureKind::Refused, format!("cannot take over {}", dir.display()), why, cure))
+}
+
+fn passthrough(options: &MountOptions, tree: &PrivateTree, stop: &Stop, report: &Reporter) -> Outcome {
+    let volume = volume(options, tree)?;
+    let mut mounted = fuse::mount(Arc::new(volume), tree.path()).map_err(|why| failed(&options.dir, why))?;
+    report(Event::Ready);
+    while stop.wait(Duration::from_secs(3600)).is_none() && !mounted.is_over() {}
+    unmount(&mut mounted, tree.path(), stop, report)
+}
+
+pub(super) fn volume(options: &MountOptions, tree: &PrivateTree) -> Result<Volume, Failure> {
+    let exclude = Exclude::new(&options.exclude)
+        .map_err(|why| Failure::new(FailureKind::Usage, "cannot use --exclude", why, "for example --exclude '/tmp/**'"))?;
+    let root = tree.duplicate().map_err(|why| failed(&options.dir, why))?;
+    let objects = Objects::new(root).map_err(|why| failed(&options.dir, why))?;
+    Ok(Volume { objects, exclude, journal: None, outlet: None, arrivals: parking_lot::Mutex::default() })
+}
+
+/// Takes the mount away once nobody uses it. While it is in use, says by whom; told again to end, it
+/// detaches: who still uses it gets errors when this process ends.
+pub(super) fn unmount(mounted: &mut Mounted, dir: &Path, stop: &Stop, report: &Reporter) -> Outcome {
+    let mut told = String::new();
+    loop {
+        match mounted.unmount(false) {
+            Ok(()) => break,
+            // Unmounted by hand.
+            Err(Errno::INVAL) => break,
+            Err(Errno::BUSY) => {}
+            Err(why) => return Err(failed(dir, why)),
+        }
+        let users = holders::describe(&holders::holders(dir));
+        if users != told {
+            report(Event::Notice(format!("{} is still in use by {users}: stop them, or signal again to cut them off", dir.display())));
+            told = users;
+        }
+        if let Some(Wake::Terminate) = stop.wait(Duration::from_millis(200)) {
+            mounted.unmount(true).map_err(|why| failed(dir, why))?;
+            let why = format!("it was in use by {told}");
+            return Err(Failure::new(FailureKind::Failed, format!("{} was cut off", dir.display()), why, "restart what used it"));
+        }
+    }
+    mounted.join().map_err(|why| failed(dir, why))
+}
+
+pub(super) fn open_hidden(tree: &PrivateTree) -> Result<rustix::fd::OwnedFd, Failure> {
+    hidden_directory(tree).map_err(|why| failed(tree.path(), why))
+}

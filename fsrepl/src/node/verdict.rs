@@ -1,0 +1,283 @@
+//! Whether a receiver may take a sender's data: one table over the generations of both.
+
+use super::identity::{Identity, Role};
+use crate::report::Data;
+
+/// What the receiver has.
+#[derive(Clone, Debug, Default)]
+pub struct Local {
+    /// Its identity, if it is a replica.
+    pub identity: Option<Identity>,
+    /// The directory holds anything that an application could miss ([`has_data`]).
+    pub has_data: bool,
+}
+
+/// The answer, with its reason for people and for machines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Take the sender's data.
+    Accept {
+        /// In the operator's words.
+        reason: String,
+        /// Stable.
+        reason_code: &'static str,
+        /// What was tracked does not suffice: every object has to be compared.
+        full_compare: bool,
+    },
+    /// Leave the local data alone.
+    Refuse {
+        /// In the operator's words.
+        reason: String,
+        /// Stable.
+        reason_code: &'static str,
+        /// What to do next.
+        cure: String,
+    },
+}
+
+/// Whether these names in the root of a directory are data. `lost+found` comes with a file
+/// system, the hidden directory is ours.
+pub fn has_data<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> bool {
+    names.into_iter().any(|name| !matches!(name, b"." | b".." | b"lost+found" | b".understudy"))
+}
+
+/// How the local generation stands to the sender's. The rows of the table, first match wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relation {
+    SenderIncomplete,
+    Empty,
+    Foreign,
+    Unmarked,
+    Unfinished,
+    Same,
+    Older,
+    Newer,
+    Diverged,
+}
+
+fn relation(sender: &Identity, local: &Local) -> Relation {
+    if sender.current.is_nil() {
+        return Relation::SenderIncomplete;
+    }
+    let same_set = local.identity.as_ref().filter(|identity| identity.set == sender.set);
+    let Some(own) = same_set else {
+        return match (local.has_data, &local.identity) {
+            (false, _) => Relation::Empty,
+            (true, Some(_)) => Relation::Foreign,
+            (true, None) => Relation::Unmarked,
+        };
+    };
+    let local_known = sender.history.contains(&own.current);
+    let sender_known = own.history.contains(&sender.current);
+    match (own.current == sender.current, local_known, sender_known) {
+        _ if own.current.is_nil() => Relation::Unfinished,
+        (true, _, _) => Relation::Same,
+        (_, true, false) => Relation::Older,
+        (_, false, true) => Relation::Newer,
+        // Each in the other's past contradicts itself: as unsafe as two own histories.
+        (_, true, true) | (_, false, false) => Relation::Diverged,
+    }
+}
+
+/// Decides whether a receiver with `local` takes the data of `sender`. Generations decide, never
+/// times. `discard_local` is the operator's word that local data may be lost; it does not
+/// cover data that is *newer* than the sender's, because a service file may carry it for years.
+pub fn decide(sender: &Identity, local: Local, discard_local: bool) -> Verdict {
+    let full = local.identity.as_ref().is_none_or(|own| untracked(sender, own));
+    match (relation(sender, &local), discard_local) {
+        (Relation::SenderIncomplete, _) => refuse(
+            "sender_incomplete",
+            "the sender's own copy was never completed",
+            "let the node that has the whole data send",
+        ),
+        (Relation::Empty, _) => accept("local_empty", "the directory is empty: everything is copied", true),
+        (Relation::Unfinished, _) => accept("copy_unfinished", "the first copy goes on", true),
+        (Relation::Same, _) => accept("same_generation", "the same generation on both sides", full),
+        (Relation::Older, _) => accept("local_outdated", "the sender went on alone: what changed is copied", full),
+        (Relation::Newer, _) => refuse(
+            "local_newer",
+            "this node's data is newer: it went on alone after the sender's",
+            "run `understudy mount` on this node and `understudy receive` on the other; to give up what only this \
+             node has, remove .understudy in this directory and start with --discard-local",
+        ),
+        (Relation::Diverged | Relation::Foreign | Relation::Unmarked, true) => {
+            accept("local_discarded", "the local data is given up by --discard-local", true)
+        }
+        (Relation::Diverged, false) => refuse(
+            "diverged",
+            "both nodes went on alone: each has changes that the other lacks",
+            "choose the side to keep, and start `understudy receive` on the other one with --discard-local",
+        ),
+        (Relation::Foreign, false) => refuse(
+            "other_set",
+            "the directory is a replica of something else",
+            "name the right directory, or give up its data with --discard-local",
+        ),
+        (Relation::Unmarked, false) => refuse(
+            "unrelated_data",
+            "the directory holds data that is no replica of the sender's",
+            "empty it, name another directory, or give up its data with --discard-local",
+        ),
+    }
+}
+
+/// Whether something may differ that neither side's change tracking holds.
+fn untracked(sender: &Identity, own: &Identity) -> bool {
+    // A former primary may hold operations that it never sent.
+    let surplus = own.role == Role::Primary;
+    let torn = own.data == Data::Inconsistent;
+    // One checkpoint apart is a crash between the two writes; more is a disk put back in time.
+    let rolled_back = own.current == sender.current && own.checkpoint.abs_diff(sender.checkpoint) > 1;
+    surplus || torn || rolled_back
+}
+
+fn accept(reason_code: &'static str, reason: &str, full_compare: bool) -> Verdict {
+    Verdict::Accept { reason: reason.to_owned(), reason_code, full_compare }
+}
+
+fn refuse(reason_code: &'static str, reason: &str, cure: &str) -> Verdict {
+    Verdict::Refuse { reason: reason.to_owned(), reason_code, cure: cure.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn local(identity: &Identity) -> Local {
+        Local { identity: Some(identity.clone()), has_data: true }
+    }
+
+    /// A pair in sync: `(sender, receiver)`.
+    fn pair() -> (Identity, Identity) {
+        let sender = Identity { role: Role::Primary, ..Identity::create("s") };
+        let mut receiver = Identity::join(&sender, "r");
+        receiver.adopt(&sender);
+        receiver.data = Data::Uptodate;
+        (sender, receiver)
+    }
+
+    #[track_caller]
+    fn accepts(sender: &Identity, local: Local, discard: bool, code: &str, full: bool) {
+        match decide(sender, local, discard) {
+            Verdict::Accept { reason_code, full_compare, .. } => assert_eq!((reason_code, full_compare), (code, full)),
+            refused => panic!("{refused:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn refuses(sender: &Identity, local: Local, discard: bool, code: &str) {
+        match decide(sender, local, discard) {
+            Verdict::Refuse { reason_code, cure, .. } => {
+                assert_eq!(reason_code, code);
+                assert!(!cure.is_empty());
+            }
+            accepted => panic!("{accepted:?}"),
+        }
+    }
+
+    #[test]
+    fn empty_accepts() {
+        let (sender, _) = pair();
+        accepts(&sender, Local::default(), false, "local_empty", true);
+        let other = Local { identity: Some(Identity::create("x")), has_data: false };
+        accepts(&sender, other, false, "local_empty", true);
+    }
+
+    #[test]
+    fn same_generation_accepts() {
+        let (sender, receiver) = pair();
+        accepts(&sender, local(&receiver), false, "same_generation", false);
+    }
+
+    #[test]
+    fn same_generation_compares_in_full_what_tracking_cannot_know() {
+        let (sender, receiver) = pair();
+        let cases = [
+            Identity { role: Role::Primary, ..receiver.clone() },
+            Identity { data: Data::Inconsistent, ..receiver.clone() },
+            Identity { checkpoint: sender.checkpoint + 2, ..receiver.clone() },
+        ];
+        for case in cases {
+            accepts(&sender, local(&case), false, "same_generation", true);
+        }
+        let near = Identity { checkpoint: sender.checkpoint + 1, ..receiver };
+        accepts(&sender, local(&near), false, "same_generation", false);
+    }
+
+    #[test]
+    fn older_accepts() {
+        let (mut sender, receiver) = pair();
+        sender.mint();
+        sender.mint();
+        accepts(&sender, local(&receiver), false, "local_outdated", false);
+    }
+
+    #[test]
+    fn newer_refuses_also_when_told_to_discard() {
+        let (sender, mut receiver) = pair();
+        receiver.mint();
+        refuses(&sender, local(&receiver), false, "local_newer");
+        refuses(&sender, local(&receiver), true, "local_newer");
+    }
+
+    #[test]
+    fn newer_but_emptied_still_refuses() {
+        let (sender, mut receiver) = pair();
+        receiver.mint();
+        refuses(&sender, Local { has_data: false, ..local(&receiver) }, false, "local_newer");
+    }
+
+    #[test]
+    fn diverged_needs_the_word() {
+        let (mut sender, mut receiver) = pair();
+        sender.mint();
+        receiver.mint();
+        refuses(&sender, local(&receiver), false, "diverged");
+        accepts(&sender, local(&receiver), true, "local_discarded", true);
+    }
+
+    #[test]
+    fn contradicting_histories_count_as_diverged() {
+        let (mut sender, mut receiver) = pair();
+        sender.mint();
+        receiver.mint();
+        sender.history.push(receiver.current);
+        receiver.history.push(sender.current);
+        refuses(&sender, local(&receiver), false, "diverged");
+    }
+
+    #[test]
+    fn an_unfinished_first_copy_goes_on() {
+        let (mut sender, _) = pair();
+        let joined = Identity::join(&sender, "r");
+        sender.mint();
+        accepts(&sender, local(&joined), false, "copy_unfinished", true);
+    }
+
+    #[test]
+    fn other_sets_and_unmarked_data_need_the_word() {
+        let (sender, _) = pair();
+        let foreign = local(&Identity::create("x"));
+        refuses(&sender, foreign.clone(), false, "other_set");
+        accepts(&sender, foreign, true, "local_discarded", true);
+        let unmarked = Local { identity: None, has_data: true };
+        refuses(&sender, unmarked.clone(), false, "unrelated_data");
+        accepts(&sender, unmarked, true, "local_discarded", true);
+    }
+
+    #[test]
+    fn a_half_copied_sender_is_refused_by_everybody() {
+        let (mut sender, receiver) = pair();
+        sender.current = Uuid::nil();
+        refuses(&sender, local(&receiver), true, "sender_incomplete");
+        refuses(&sender, Local::default(), true, "sender_incomplete");
+    }
+
+    #[test]
+    fn what_counts_as_data() {
+        assert!(!has_data([b".".as_slice(), b"..", b"lost+found", b".understudy"]));
+        assert!(has_data([b"lost+found".as_slice(), b"file"]));
+        assert!(!has_data([]));
+    }
+}

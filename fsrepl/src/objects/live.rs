@@ -1,0 +1,218 @@
+//! Open descriptors: one per object whatever the number of opens, a bounded number in all. Objects without
+//! a name are pinned instead, because nothing but an open descriptor keeps them alive.
+
+use super::Kind;
+use crate::apply::DirEntry;
+use crate::id::ObjectId;
+use crate::limits::OPEN_OBJECTS;
+use crate::sys::{self, Sys};
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+const SHARDS: usize = 64;
+
+/// An object with an open descriptor.
+pub struct Live {
+    /// Which object.
+    pub id: ObjectId,
+    /// What it is.
+    pub kind: Kind,
+    fd: OwnedFd,
+    writable: Result<(), Errno>,
+    used: AtomicBool,
+    /// Serialises reading a directory through the shared descriptor's position.
+    pub position: Mutex<Cursor>,
+}
+
+/// Where the shared descriptor of a directory stands, and entries that were read but did not fit into the
+/// last answer.
+#[derive(Default)]
+pub struct Cursor {
+    at: Option<u64>,
+    rest_from: u64,
+    rest: VecDeque<DirEntry>,
+}
+
+impl Cursor {
+    /// The entries that follow `offset`, if they were read already.
+    pub fn take(&mut self, offset: u64) -> Option<VecDeque<DirEntry>> {
+        (!self.rest.is_empty() && self.rest_from == offset && offset != 0).then(|| std::mem::take(&mut self.rest))
+    }
+
+    /// The descriptor's position, if it is known.
+    pub fn at(&self) -> Option<u64> {
+        self.at
+    }
+
+    /// The descriptor stands at `offset`.
+    pub fn set(&mut self, offset: u64) {
+        self.at = Some(offset);
+    }
+
+    /// Keeps what did not fit: it follows `offset`.
+    pub fn keep(&mut self, offset: u64, rest: VecDeque<DirEntry>) {
+        self.at = rest.back().map(|last| last.next);
+        (self.rest_from, self.rest) = (offset, rest);
+    }
+
+    /// The position is unknown.
+    pub fn moved(&mut self) {
+        self.at = None;
+    }
+
+    /// Nothing that was read counts any more.
+    pub fn clear(&mut self) {
+        self.at = None;
+        self.rest.clear();
+    }
+}
+
+impl Live {
+    pub(super) fn new(id: ObjectId, kind: Kind, fd: OwnedFd, writable: Result<(), Errno>) -> Live {
+        Live { id, kind, fd, writable, used: AtomicBool::new(true), position: Mutex::default() }
+    }
+
+    /// The names in this directory changed: what was read ahead is stale.
+    pub fn changed(&self) {
+        self.position.lock().clear();
+    }
+
+    /// Whether fsync(2) works on the descriptor (it does not on O_PATH).
+    pub fn flushable(&self) -> bool {
+        self.writable != Err(Errno::BADF)
+    }
+
+    /// The descriptor, if content may be changed through it; else why not (EPERM, EROFS).
+    pub fn for_writing(&self) -> Sys<BorrowedFd<'_>> {
+        self.writable.map(|()| self.fd.as_fd())
+    }
+}
+
+impl AsFd for Live {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[derive(Default)]
+struct Orphans {
+    pinned: FxHashMap<u64, Arc<Live>>,
+}
+
+pub(super) struct Cache {
+    shards: Box<[RwLock<FxHashMap<u64, Arc<Live>>>]>,
+    count: AtomicUsize,
+    order: Mutex<VecDeque<Arc<Live>>>,
+    orphans: RwLock<Orphans>,
+    any_orphan: AtomicBool,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Cache {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            count: AtomicUsize::new(0),
+            order: Mutex::default(),
+            orphans: RwLock::default(),
+            any_orphan: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Cache {
+    fn shard(&self, id: ObjectId) -> &RwLock<FxHashMap<u64, Arc<Live>>> {
+        &self.shards[id.0 as usize % SHARDS]
+    }
+
+    pub(super) fn get(&self, id: ObjectId) -> Option<Arc<Live>> {
+        if let Some(live) = self.shard(id).read().get(&id.0) {
+            live.used.store(true, Ordering::Relaxed);
+            return Some(live.clone());
+        }
+        if !self.any_orphan.load(Ordering::Acquire) {
+            return None;
+        }
+        self.orphans.read().pinned.get(&id.0).cloned()
+    }
+
+    /// Enters `live` unless another thread was first; gives the one that is in.
+    pub(super) fn put(&self, live: Live) -> Arc<Live> {
+        let live = Arc::new(live);
+        {
+            let mut shard = self.shard(live.id).write();
+            if let Some(first) = shard.get(&live.id.0) {
+                return first.clone();
+            }
+            shard.insert(live.id.0, live.clone());
+        }
+        let mut order = self.order.lock();
+        order.push_back(live.clone());
+        if self.count.fetch_add(1, Ordering::Relaxed) >= OPEN_OBJECTS {
+            self.evict(&mut order);
+        }
+        live
+    }
+
+    /// Second chance: the oldest object not used since it was last passed over goes.
+    fn evict(&self, order: &mut VecDeque<Arc<Live>>) {
+        for _ in 0..order.len() {
+            let Some(oldest) = order.pop_front() else { return };
+            if oldest.used.swap(false, Ordering::Relaxed) && order.len() > 1 {
+                order.push_back(oldest);
+                continue;
+            }
+            let mut shard = self.shard(oldest.id).write();
+            if shard.get(&oldest.id.0).is_some_and(|live| Arc::ptr_eq(live, &oldest)) {
+                shard.remove(&oldest.id.0);
+            }
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+    }
+
+    pub(super) fn remove(&self, id: ObjectId) {
+        // Its place in `order` is left to eviction, which passes over what is no longer in the map.
+        self.shard(id).write().remove(&id.0);
+    }
+
+    /// Pins an object that loses its last name; what it has open for reading and writing is kept.
+    pub(super) fn orphan(&self, id: ObjectId, pin: OwnedFd, kind: Kind) {
+        let open = self.shard(id).write().remove(&id.0);
+        let live = open.unwrap_or_else(|| {
+            let flags = match kind {
+                Kind::File => libc::O_RDWR | libc::O_NONBLOCK,
+                Kind::Directory => libc::O_RDONLY | libc::O_DIRECTORY,
+                _ => 0,
+            };
+            match (kind, sys::reopen(pin.as_fd(), flags)) {
+                (Kind::File | Kind::Directory, Ok(fd)) => Arc::new(Live::new(id, kind, fd, Ok(()))),
+                _ => Arc::new(Live::new(id, kind, pin, Err(Errno::PERM))),
+            }
+        });
+        self.any_orphan.store(true, Ordering::Release);
+        self.orphans.write().pinned.insert(id.0, live);
+    }
+
+    pub(super) fn is_orphan(&self, id: ObjectId) -> bool {
+        self.any_orphan.load(Ordering::Acquire) && self.orphans.read().pinned.contains_key(&id.0)
+    }
+
+    pub(super) fn forget_orphan(&self, id: ObjectId) -> bool {
+        if !self.any_orphan.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut orphans = self.orphans.write();
+        let gone = orphans.pinned.remove(&id.0);
+        if orphans.pinned.is_empty() {
+            self.any_orphan.store(false, Ordering::Release);
+            orphans.pinned.shrink_to(64);
+        }
+        drop(orphans);
+        gone.is_some()
+    }
+}

@@ -1,0 +1,188 @@
+//! What the objects of a replica are called and how they are reached: ids, local file handles, open
+//! descriptors, locks, and modification times not written yet.
+
+mod live;
+mod locks;
+mod table;
+mod times;
+
+pub use live::Live;
+pub use locks::{Held, Locks};
+pub use table::{Entry, Kind, Table};
+pub use times::{Times, now as times_now};
+
+use crate::apply::identity;
+use crate::id::{ObjectId, Stamp};
+use crate::sys::{self, Sys};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Stat};
+use rustix::io::Errno;
+use std::ffi::CStr;
+use std::sync::Arc;
+
+/// All objects of one replica on this node.
+pub struct Objects {
+    root: Arc<OwnedFd>,
+    /// Ids, handles, inode numbers.
+    pub table: Table,
+    /// Locks by id.
+    pub locks: Locks,
+    /// Modification times that are decided but not written.
+    pub times: Times,
+    live: live::Cache,
+}
+
+impl Objects {
+    /// Starts with the root only. `root` is a readable descriptor of the directory on the private mount.
+    pub fn new(root: OwnedFd) -> Sys<Objects> {
+        let stat = rustix::fs::fstat(&root)?;
+        let table = Table::new(stat.st_dev);
+        let handle = sys::name_to_handle(root.as_fd(), c"")?;
+        table.insert(ObjectId::ROOT, Entry::new(handle, &stat, ObjectId::ROOT));
+        Ok(Objects { root: Arc::new(root), table, locks: Locks::default(), times: Times::default(), live: live::Cache::default() })
+    }
+
+    /// The root directory's descriptor, readable.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    fn open(&self, entry: &Entry) -> Sys<(OwnedFd, Result<(), Errno>)> {
+        identity::as_root();
+        let open = |flags| sys::open_by_handle(self.root.as_fd(), &entry.handle, flags | libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        match entry.kind {
+            Kind::File => match open(libc::O_RDWR) {
+                Ok(fd) => Ok((fd, Ok(()))),
+                // An append-only inode opens for writing only with O_APPEND, an immutable one not at all.
+                Err(why @ (Errno::PERM | Errno::ROFS | Errno::ACCESS)) => match open(libc::O_RDWR | libc::O_APPEND) {
+                    Ok(fd) => Ok((fd, Ok(()))),
+                    Err(_) => Ok((open(libc::O_RDONLY)?, Err(why))),
+                },
+                Err(why) => Err(why),
+            },
+            Kind::Directory => Ok((open(libc::O_RDONLY | libc::O_DIRECTORY)?, Ok(()))),
+            _ => Ok((open(libc::O_PATH)?, Err(Errno::PERM))),
+        }
+    }
+
+    /// The open object; opened by its handle when it is not. ESTALE when it is gone.
+    pub fn live(&self, id: ObjectId) -> Sys<Arc<Live>> {
+        if let Some(live) = self.live.get(id) {
+            return Ok(live);
+        }
+        let entry = self.table.get(id).ok_or(Errno::STALE)?;
+        let (fd, writable) = self.open(&entry)?;
+        Ok(self.live.put(Live::new(id, entry.kind, fd, writable)))
+    }
+
+    /// Adopts a descriptor that was just opened for a new object (readable and writable for files).
+    pub fn adopt(&self, id: ObjectId, kind: Kind, fd: OwnedFd) -> Arc<Live> {
+        self.live.put(Live::new(id, kind, fd, Ok(())))
+    }
+
+    /// Forgets the descriptor of `id`, so that the next use opens it again.
+    pub fn close(&self, id: ObjectId) {
+        self.live.remove(id);
+    }
+
+    /// Some descriptor of the object, good for metadata only.
+    pub fn any_fd(&self, id: ObjectId) -> Sys<Arc<Live>> {
+        if let Some(live) = self.live.get(id) {
+            return Ok(live);
+        }
+        let entry = self.table.get(id).ok_or(Errno::STALE)?;
+        identity::as_root();
+        let fd = sys::open_by_handle(self.root.as_fd(), &entry.handle, libc::O_PATH | libc::O_NOFOLLOW)?;
+        // Not cached: a walk over millions of files must not push out what the application has open.
+        Ok(Arc::new(Live::new(id, entry.kind, fd, Err(Errno::BADF))))
+    }
+
+    /// Attributes as applications must see them: a decided but not yet written modification time included.
+    pub fn stat(&self, id: ObjectId) -> Sys<Stat> {
+        let live = self.any_fd(id)?;
+        let mut stat = rustix::fs::statat(&*live, c"", AtFlags::EMPTY_PATH)?;
+        self.times.overlay(id, &mut stat);
+        Ok(stat)
+    }
+
+    /// Id of what `name` in `dir` is, given its attributes; learnt now if it was not known.
+    pub fn identify(&self, dir: BorrowedFd<'_>, parent: ObjectId, name: &CStr, stat: &Stat) -> Sys<ObjectId> {
+        if let Some(id) = self.table.by_inode(stat.st_ino) {
+            return Ok(id);
+        }
+        if stat.st_dev != self.table.device() {
+            return Err(Errno::XDEV);
+        }
+        let handle = sys::name_to_handle(dir, name)?;
+        Ok(self.table.learn(Entry::new(handle, stat, parent)))
+    }
+
+    /// The last name of `id` is being removed: `pin` keeps the inode reachable until [`Objects::forget`].
+    pub fn orphan(&self, id: ObjectId, inode: u64, pin: OwnedFd) {
+        self.table.unlink_inode(inode, id);
+        self.live.orphan(id, pin, self.table.get(id).map_or(Kind::File, |entry| entry.kind));
+        self.times.take(id);
+    }
+
+    /// Whether the object has no name any more.
+    pub fn is_orphan(&self, id: ObjectId) -> bool {
+        self.live.is_orphan(id)
+    }
+
+    /// Nobody can reach an orphan any more.
+    pub fn forget(&self, id: ObjectId) {
+        if self.live.forget_orphan(id) {
+            self.table.remove(id);
+        }
+    }
+
+    /// The object is gone from this node (secondary: its last name was removed).
+    pub fn removed(&self, id: ObjectId, inode: u64) {
+        self.table.unlink_inode(inode, id);
+        self.table.remove(id);
+        self.live.remove(id);
+        self.times.take(id);
+    }
+
+    /// Writes one decided modification time to the file, under the object's lock.
+    pub fn write_time(&self, id: ObjectId) -> Sys<()> {
+        let _held = self.locks.one(id);
+        self.write_time_locked(id)
+    }
+
+    /// The same, when the caller holds the object's lock.
+    pub fn write_time_locked(&self, id: ObjectId) -> Sys<()> {
+        let Some(stamp) = self.times.take(id) else { return Ok(()) };
+        let live = self.any_fd(id)?;
+        set_mtime(live.as_fd(), stamp)
+    }
+
+    /// Writes decided modification times that are older than `age_ms`; what cannot be written is dropped
+    /// with the object.
+    pub fn write_old_times(&self, age_ms: u64) -> usize {
+        let old = self.times.older_than(age_ms);
+        let written = old.len();
+        for id in old {
+            if let Err(why) = self.write_time(id)
+                && why != Errno::STALE
+            {
+                tracing::debug!(%id, %why, "modification time not written");
+            }
+        }
+        written
+    }
+}
+
+/// Sets the modification time only.
+pub fn set_mtime(fd: BorrowedFd<'_>, stamp: Stamp) -> Sys<()> {
+    use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
+    let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ };
+    let times = Timestamps { last_access: omit, last_modification: Timespec { tv_sec: stamp.sec, tv_nsec: stamp.nsec as _ } };
+    identity::as_root();
+    rustix::fs::utimensat(fd, c"", &times, AtFlags::EMPTY_PATH)
+}
+
+/// Modification time out of attributes.
+pub fn mtime(stat: &Stat) -> Stamp {
+    Stamp { sec: stat.st_mtime, nsec: stat.st_mtime_nsec as u32 }
+}
