@@ -101,9 +101,7 @@ impl Engine {
 
     /// The last line of the log says why.
     fn failure(&mut self, what: &str) -> Failure {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-        let why = format!("{what}: {}", last.trim());
+        let why = format!("{what}: {}", last_words(&self.log));
         Failure::new(FailureKind::Failed, format!("`{}` failed", self.what), why, "cure that and run the demo again")
     }
 
@@ -111,6 +109,13 @@ impl Engine {
     pub fn reap(&mut self) {
         let _ = self.child.wait();
     }
+}
+
+/// The last line of a log: why a process ended.
+pub fn last_words(log: &Path) -> String {
+    let log = fs::read_to_string(log).unwrap_or_default();
+    let last = log.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it said nothing");
+    last.strip_prefix("understudy: ").unwrap_or(last).into()
 }
 
 /// Is this a state line with one of these states?

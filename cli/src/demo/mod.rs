@@ -19,13 +19,14 @@ use crate::args::{DemoArgs, DemoPart};
 use crate::{engine, output, render};
 use acknowledged::{Latencies, Recorder};
 use check::Findings;
-use engines::{Engine, NAME, Places, state_is};
+use engines::{Engine, NAME, Places, last_words, state_is};
 use fsrepl::node::options::Outcome;
 use fsrepl::report::{Failure, FailureKind};
 use hosts::Host;
 use serde_json::Value;
 use show::{Show, latencies_json, thousands};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -53,7 +54,7 @@ pub fn run(args: &DemoArgs, json: bool) -> Outcome {
     let mut show = Show::new(json);
     let mut stage = Stage::set(args)?;
     let outcome = play(&mut stage, args, &mut show);
-    if args.keep && outcome.is_ok() {
+    if args.keep {
         stage.keep(&show);
     }
     show.finish();
@@ -121,7 +122,8 @@ impl Stage {
         let mut command = self.part(&self.a, "ledger", dir);
         command.args(["--seconds", &seconds, "--workers", &workers]);
         let cannot = failed("cannot start the ledger application");
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(cannot)?;
+        let log = File::create(self.path("ledger.log")).map_err(cannot)?;
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().map_err(cannot)?;
         let out = child.stdout.take().ok_or_else(|| cannot(io::ErrorKind::BrokenPipe.into()))?;
         Ok((child, Recorder::start(out, record)?))
     }
@@ -249,8 +251,8 @@ fn application(stage: &Stage, args: &DemoArgs, show: &Show) -> Result<Running, F
         let label = format!("mount {second:>4} s");
         show.latency_row(&label, &window, looked.elapsed(), running.recorder.count());
         if running.process.try_wait().is_ok_and(|ended| ended.is_some()) {
-            let why = "an operation on the mount failed";
-            return Err(Failure::new(FailureKind::Failed, "the ledger application ended", why, "run the demo again with UNDERSTUDY_LOG=debug"));
+            let (what, why) = ("the application could not go on", last_words(&stage.path("ledger.log")));
+            return Err(Failure::new(FailureKind::Failed, what, why, "look at the logs after `understudy demo --keep`"));
         }
     }
     Ok(running)
