@@ -3,9 +3,12 @@
 use super::Bridge;
 use crate::apply::Volume;
 use crate::limits::FUSE_THREADS_EXTRA;
-use fuser::{Config, MountOption, Session, SessionACL};
+use fuser::{Config, Session, SessionACL};
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
+use rustix::mount::{MountFlags, UnmountFlags};
+use std::ffi::CString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,21 +27,26 @@ fn threads() -> usize {
 
 /// Mounts `volume` over `dir` and serves it.
 pub fn mount(volume: Arc<Volume>, dir: &Path) -> io::Result<Mounted> {
+    let device = attach(dir)?;
     let mut config = Config::default();
-    config.mount_options = vec![
-        MountOption::FSName("understudy".into()),
-        MountOption::Subtype("understudy".into()),
-        MountOption::DefaultPermissions,
-        MountOption::Dev,
-        MountOption::Suid,
-        MountOption::RW,
-    ];
-    config.acl = SessionACL::All;
     config.n_threads = Some(threads());
     config.clone_fd = true;
-    let session = Session::new(Bridge::new(volume, threads()), dir, &config)?;
+    let session = Session::from_fd(Bridge::new(volume, threads()), device, SessionACL::All, config).inspect_err(|_| {
+        // Without a session nobody would answer: the directory must not stay covered.
+        let _ = rustix::mount::unmount(dir, UnmountFlags::DETACH);
+    })?;
     let serving = std::thread::Builder::new().name("fuse".into()).spawn(move || session.run())?;
     Ok(Mounted { dir: dir.to_path_buf(), serving: Some(serving) })
+}
+
+/// Mounts a new FUSE connection over `dir`. By mount(2) itself, because only its type argument takes the
+/// subtype by which a stale mount of ours is recognised.
+fn attach(dir: &Path) -> io::Result<OwnedFd> {
+    let device = openat(CWD, "/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let options = format!("fd={},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other", device.as_raw_fd());
+    let options = CString::new(options).map_err(io::Error::other)?;
+    rustix::mount::mount("understudy", dir, "fuse.understudy", MountFlags::empty(), Some(&*options))?;
+    Ok(device)
 }
 
 impl Mounted {
