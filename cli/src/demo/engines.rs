@@ -50,6 +50,8 @@ pub struct Engine {
     what: String,
     child: Child,
     lines: Receiver<Value>,
+    /// The last state line; it may come before `ready`.
+    state: Option<Value>,
     log: PathBuf,
 }
 
@@ -70,7 +72,7 @@ impl Engine {
                 said.filter_map(|line| serde_json::from_str(&line).ok()).try_for_each(|value| sender.send(value))
             });
         }
-        Ok(Engine { what, child, lines, log: places.log.clone() })
+        Ok(Engine { what, child, lines, state: None, log: places.log.clone() })
     }
 
     /// Waits until the engine says something that `wanted` accepts; `meanwhile` is called every tick.
@@ -85,8 +87,14 @@ impl Engine {
         loop {
             interrupt.check()?;
             match self.lines.recv_timeout(TICK) {
-                Ok(line) if wanted(&line) => return Ok(line),
-                Ok(_) => {}
+                Ok(line) => {
+                    if line["event"] == "state" {
+                        self.state = Some(line.clone());
+                    }
+                    if wanted(&line) {
+                        return Ok(line);
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) if Instant::now() < end => meanwhile(),
                 Err(RecvTimeoutError::Timeout) => return Err(self.failure("it did not get there in time")),
                 Err(RecvTimeoutError::Disconnected) => return Err(self.failure("it ended")),
@@ -94,8 +102,23 @@ impl Engine {
         }
     }
 
+    /// Waits until the engine is in one of `states`.
+    pub fn reach(
+        &mut self,
+        states: &[&str],
+        patience: Duration,
+        interrupt: &Interrupt,
+        meanwhile: impl FnMut(),
+    ) -> Result<Value, Failure> {
+        match self.state.take().filter(|line| state_is(line, states)) {
+            Some(line) => Ok(line),
+            None => self.wait(patience, interrupt, |line| state_is(line, states), meanwhile),
+        }
+    }
+
     /// Forgets what was said so far: what comes next is about what happens next.
     pub fn forget(&mut self) {
+        self.state = None;
         self.lines.try_iter().for_each(drop);
     }
 
@@ -119,6 +142,6 @@ pub fn last_words(log: &Path) -> String {
 }
 
 /// Is this a state line with one of these states?
-pub fn state_is(line: &Value, states: &[&str]) -> bool {
+fn state_is(line: &Value, states: &[&str]) -> bool {
     line["event"] == "state" && line["state"].as_str().is_some_and(|state| states.contains(&state))
 }

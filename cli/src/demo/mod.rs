@@ -19,7 +19,7 @@ use crate::args::{DemoArgs, DemoPart};
 use crate::{engine, output, render};
 use acknowledged::{Latencies, Recorder};
 use check::Findings;
-use engines::{Engine, NAME, Places, last_words, state_is};
+use engines::{Engine, NAME, Places, last_words};
 use fsrepl::node::options::Outcome;
 use fsrepl::report::{Failure, FailureKind};
 use hosts::Host;
@@ -159,7 +159,7 @@ fn play(stage: &mut Stage, args: &DemoArgs, show: &mut Show) -> Outcome {
     let mounted = kill(stage, running, show)?;
     mount.reap();
     show.fact("replicated", latencies_json(&mounted));
-    match receive.wait(NOTICE, &stage.interrupt, |line| state_is(line, &["WAIT", "ALONE"]), || {}) {
+    match receive.reach(&["WAIT", "ALONE"], NOTICE, &stage.interrupt, || {}) {
         Ok(line) => show.step("host-b", format!("noticed {:.1} s later: {}", killed.elapsed().as_secs_f64(), words(&line["reason"]))),
         Err(failure) => {
             stage.interrupt.check()?;
@@ -198,7 +198,7 @@ fn synchronise(stage: &Stage, args: &DemoArgs, show: &mut Show) -> Result<Engine
     let ready = start.elapsed().as_secs_f64();
     let run = &stage.places_a.run;
     let look = || show.progress("Sync", &progress(run, start));
-    mount.wait(SYNC, &stage.interrupt, |line| state_is(line, &["PRIM"]), look)?;
+    mount.reach(&["PRIM"], SYNC, &stage.interrupt, look)?;
     let seconds = start.elapsed().as_secs_f64();
     let rate = f64::from(args.files) / seconds.max(0.001);
     show.settled();
