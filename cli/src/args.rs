@@ -227,6 +227,17 @@ pub enum DemoPart {
         #[arg(long)]
         workers: u32,
     },
+    /// Builds the tree of many files
+    Tree {
+        /// Where
+        dir: PathBuf,
+        /// How many files
+        #[arg(long)]
+        files: u32,
+        /// Gets path and digest of every file
+        #[arg(long)]
+        manifest: PathBuf,
+    },
     /// Compares a replica with what was acknowledged and with the tree's digests
     Check {
         /// The replica

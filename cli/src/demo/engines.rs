@@ -18,6 +18,9 @@ pub const NAME: &str = "demo";
 
 /// One host's directories.
 pub struct Places {
+    /// Where its disk is mounted; everything that has to be on a disk is beneath.
+    pub disk: PathBuf,
+    pub image: PathBuf,
     pub data: PathBuf,
     pub state: PathBuf,
     pub run: PathBuf,
@@ -26,12 +29,19 @@ pub struct Places {
 
 impl Places {
     pub fn make(base: &Path) -> Result<Places, Failure> {
-        let place = |name: &str| base.join(name);
-        let places = Places { data: place("data"), state: place("state"), run: place("run"), log: place("log") };
-        for dir in [&places.data, &places.state, &places.run] {
+        let disk = base.join("disk");
+        let (data, state) = (disk.join("data"), disk.join("state"));
+        let places = Places { disk, image: base.join("image"), data, state, run: base.join("run"), log: base.join("log") };
+        for dir in [&places.disk, &places.run] {
             fs::create_dir_all(dir).map_err(failed("cannot make the demo's directories"))?;
         }
         Ok(places)
+    }
+
+    /// The directories on the host's disk, when that is mounted.
+    pub fn furnish(&self, host: &Host) -> Result<(), Failure> {
+        let made = host.command("mkdir").args([&self.data, &self.state]).status();
+        made.map_err(failed("cannot make the demo's directories")).map(|_| ())
     }
 }
 
@@ -40,6 +50,8 @@ pub struct Engine {
     what: String,
     child: Child,
     lines: Receiver<Value>,
+    /// The last state line; it may come before `ready`.
+    state: Option<Value>,
     log: PathBuf,
 }
 
@@ -60,7 +72,7 @@ impl Engine {
                 said.filter_map(|line| serde_json::from_str(&line).ok()).try_for_each(|value| sender.send(value))
             });
         }
-        Ok(Engine { what, child, lines, log: places.log.clone() })
+        Ok(Engine { what, child, lines, state: None, log: places.log.clone() })
     }
 
     /// Waits until the engine says something that `wanted` accepts; `meanwhile` is called every tick.
@@ -75,8 +87,14 @@ impl Engine {
         loop {
             interrupt.check()?;
             match self.lines.recv_timeout(TICK) {
-                Ok(line) if wanted(&line) => return Ok(line),
-                Ok(_) => {}
+                Ok(line) => {
+                    if line["event"] == "state" {
+                        self.state = Some(line.clone());
+                    }
+                    if wanted(&line) {
+                        return Ok(line);
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) if Instant::now() < end => meanwhile(),
                 Err(RecvTimeoutError::Timeout) => return Err(self.failure("it did not get there in time")),
                 Err(RecvTimeoutError::Disconnected) => return Err(self.failure("it ended")),
@@ -84,16 +102,29 @@ impl Engine {
         }
     }
 
+    /// Waits until the engine is in one of `states`.
+    pub fn reach(
+        &mut self,
+        states: &[&str],
+        patience: Duration,
+        interrupt: &Interrupt,
+        meanwhile: impl FnMut(),
+    ) -> Result<Value, Failure> {
+        match self.state.take().filter(|line| state_is(line, states)) {
+            Some(line) => Ok(line),
+            None => self.wait(patience, interrupt, |line| state_is(line, states), meanwhile),
+        }
+    }
+
     /// Forgets what was said so far: what comes next is about what happens next.
     pub fn forget(&mut self) {
+        self.state = None;
         self.lines.try_iter().for_each(drop);
     }
 
     /// The last line of the log says why.
     fn failure(&mut self, what: &str) -> Failure {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-        let why = format!("{what}: {}", last.trim());
+        let why = format!("{what}: {}", last_words(&self.log));
         Failure::new(FailureKind::Failed, format!("`{}` failed", self.what), why, "cure that and run the demo again")
     }
 
@@ -103,7 +134,14 @@ impl Engine {
     }
 }
 
+/// The last line of a log: why a process ended.
+pub fn last_words(log: &Path) -> String {
+    let log = fs::read_to_string(log).unwrap_or_default();
+    let last = log.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it said nothing");
+    last.strip_prefix("understudy: ").unwrap_or(last).into()
+}
+
 /// Is this a state line with one of these states?
-pub fn state_is(line: &Value, states: &[&str]) -> bool {
+fn state_is(line: &Value, states: &[&str]) -> bool {
     line["event"] == "state" && line["state"].as_str().is_some_and(|state| states.contains(&state))
 }

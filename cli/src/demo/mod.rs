@@ -4,6 +4,7 @@
 mod acknowledged;
 mod check;
 mod check_tree;
+mod disk;
 mod engines;
 mod hosts;
 mod latency;
@@ -18,16 +19,17 @@ use crate::args::{DemoArgs, DemoPart};
 use crate::{engine, output, render};
 use acknowledged::{Latencies, Recorder};
 use check::Findings;
-use engines::{Engine, NAME, Places, state_is};
+use engines::{Engine, NAME, Places, last_words};
 use fsrepl::node::options::Outcome;
 use fsrepl::report::{Failure, FailureKind};
 use hosts::Host;
 use serde_json::Value;
 use show::{Show, latencies_json, thousands};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -52,7 +54,7 @@ pub fn run(args: &DemoArgs, json: bool) -> Outcome {
     let mut show = Show::new(json);
     let mut stage = Stage::set(args)?;
     let outcome = play(&mut stage, args, &mut show);
-    if args.keep && outcome.is_ok() {
+    if args.keep {
         stage.keep(&show);
     }
     show.finish();
@@ -65,6 +67,8 @@ struct Stage {
     b: Host,
     places_a: Places,
     places_b: Places,
+    /// Each host has a file system of its own.
+    disks: bool,
     exe: PathBuf,
     interrupt: Interrupt,
     work: tempfile::TempDir,
@@ -84,7 +88,12 @@ impl Stage {
         engine::keygen(&work.path().join("pair.key"))?;
         let (a, b) = (Host::start("host-a", false)?, Host::start("host-b", args.keep)?);
         hosts::connect(&a, ADDRESS_A, &b, ADDRESS_B)?;
-        Ok(Stage { a, b, places_a, places_b, exe, interrupt, work })
+        let mut disks = true;
+        for (host, places) in [(&a, &places_a), (&b, &places_b)] {
+            disks &= disk::attach(host, &places.image, &places.disk, args.files);
+            places.furnish(host)?;
+        }
+        Ok(Stage { a, b, places_a, places_b, disks, exe, interrupt, work })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -110,12 +119,19 @@ impl Stage {
     /// Starts the ledger application on host A.
     fn ledger(&self, dir: &Path, seconds: u64, record: &Path) -> Result<(Child, Recorder), Failure> {
         let (seconds, workers) = (seconds.to_string(), WORKERS.to_string());
-        let mut command = self.a.command(&self.exe);
-        command.args(["demo-part", "ledger"]).arg(dir).args(["--seconds", &seconds, "--workers", &workers]);
+        let mut command = self.part(&self.a, "ledger", dir);
+        command.args(["--seconds", &seconds, "--workers", &workers]);
         let cannot = failed("cannot start the ledger application");
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(cannot)?;
-        let out = child.stdout.take().ok_or_else(|| failed("cannot start the ledger application")(io::ErrorKind::Other.into()))?;
+        let log = File::create(self.path("ledger.log")).map_err(cannot)?;
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().map_err(cannot)?;
+        let out = child.stdout.take().ok_or_else(|| cannot(io::ErrorKind::BrokenPipe.into()))?;
         Ok((child, Recorder::start(out, record)?))
+    }
+
+    fn part(&self, host: &Host, part: &str, dir: &Path) -> Command {
+        let mut command = host.command(&self.exe);
+        command.args(["demo-part", part]).arg(dir);
+        command
     }
 
     fn keep(self: &mut Stage, show: &Show) {
@@ -129,6 +145,9 @@ impl Stage {
 
 fn play(stage: &mut Stage, args: &DemoArgs, show: &mut Show) -> Outcome {
     show.step("Hosts", format!("host-a {ADDRESS_A} (primary), host-b {ADDRESS_B} (secondary): namespaces of this machine"));
+    if !stage.disks {
+        show.step("", "no loop devices here: both hosts use this machine's file system");
+    }
     build(stage, args, show)?;
     let mut receive = stage.receive()?;
     receive.wait(START, &stage.interrupt, |line| line["event"] == "ready", || {})?;
@@ -140,7 +159,7 @@ fn play(stage: &mut Stage, args: &DemoArgs, show: &mut Show) -> Outcome {
     let mounted = kill(stage, running, show)?;
     mount.reap();
     show.fact("replicated", latencies_json(&mounted));
-    match receive.wait(NOTICE, &stage.interrupt, |line| state_is(line, &["WAIT", "ALONE"]), || {}) {
+    match receive.reach(&["WAIT", "ALONE"], NOTICE, &stage.interrupt, || {}) {
         Ok(line) => show.step("host-b", format!("noticed {:.1} s later: {}", killed.elapsed().as_secs_f64(), words(&line["reason"]))),
         Err(failure) => {
             stage.interrupt.check()?;
@@ -160,7 +179,9 @@ fn words(reason: &Value) -> String {
 fn build(stage: &Stage, args: &DemoArgs, show: &mut Show) -> Outcome {
     let start = Instant::now();
     show.progress("Tree", &format!("writing {} files", thousands(args.files.into())));
-    let built = tree::build(&stage.places_a.data.join("tree"), args.files, &stage.path("manifest"))?;
+    let mut command = stage.part(&stage.a, "tree", &stage.places_a.data.join("tree"));
+    command.args(["--files", &args.files.to_string()]).arg("--manifest").arg(stage.path("manifest"));
+    let built: tree::Built = answer(&mut command, "cannot build the tree")?;
     let seconds = start.elapsed().as_secs_f64();
     show.settled();
     show.step("Tree", format!("{} files, {}, written in {seconds:.1} s on host-a", thousands(built.files), render::bytes(built.bytes)));
@@ -177,7 +198,7 @@ fn synchronise(stage: &Stage, args: &DemoArgs, show: &mut Show) -> Result<Engine
     let ready = start.elapsed().as_secs_f64();
     let run = &stage.places_a.run;
     let look = || show.progress("Sync", &progress(run, start));
-    mount.wait(SYNC, &stage.interrupt, |line| state_is(line, &["PRIM"]), look)?;
+    mount.reach(&["PRIM"], SYNC, &stage.interrupt, look)?;
     let seconds = start.elapsed().as_secs_f64();
     let rate = f64::from(args.files) / seconds.max(0.001);
     show.settled();
@@ -201,7 +222,7 @@ fn progress(run: &Path, start: Instant) -> String {
 fn plain(stage: &Stage, show: &mut Show) -> Outcome {
     show.say("");
     show.latency_heading();
-    let (mut child, recorder) = stage.ledger(&stage.path("plain"), PLAIN, &stage.path("plain.record"))?;
+    let (mut child, recorder) = stage.ledger(&stage.places_a.disk.join("plain"), PLAIN, &stage.path("plain.record"))?;
     let latencies = recorder.finish()?;
     let _ = child.wait();
     let count = latencies.values().map(latency::Histogram::total).sum();
@@ -230,8 +251,8 @@ fn application(stage: &Stage, args: &DemoArgs, show: &Show) -> Result<Running, F
         let label = format!("mount {second:>4} s");
         show.latency_row(&label, &window, looked.elapsed(), running.recorder.count());
         if running.process.try_wait().is_ok_and(|ended| ended.is_some()) {
-            let why = "an operation on the mount failed";
-            return Err(Failure::new(FailureKind::Failed, "the ledger application ended", why, "run the demo again with UNDERSTUDY_LOG=debug"));
+            let (what, why) = ("the application could not go on", last_words(&stage.path("ledger.log")));
+            return Err(Failure::new(FailureKind::Failed, what, why, "look at the logs after `understudy demo --keep`"));
         }
     }
     Ok(running)
@@ -250,13 +271,17 @@ fn kill(stage: &mut Stage, mut running: Running, show: &Show) -> Result<Latencie
 
 /// Lets a process on host B read the replica there, as an application would that starts there.
 fn prove(stage: &Stage) -> Result<Findings, Failure> {
-    let mut command = stage.b.command(&stage.exe);
-    command.args(["demo-part", "check"]).arg(&stage.places_b.data);
+    let mut command = stage.part(&stage.b, "check", &stage.places_b.data);
     command.arg("--acknowledged").arg(stage.path("record")).arg("--manifest").arg(stage.path("manifest"));
-    let output = command.output().map_err(failed("cannot read the replica"))?;
+    answer(&mut command, "cannot read the replica")
+}
+
+/// What a process inside a host answers.
+fn answer<T: serde::de::DeserializeOwned>(command: &mut Command, what: &'static str) -> Result<T, Failure> {
+    let output = command.output().map_err(failed(what))?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
         let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Failure::new(FailureKind::Failed, "cannot read the replica", why, "repeat with --keep and look at it")
+        Failure::new(FailureKind::Failed, what, why, "run the demo again with UNDERSTUDY_LOG=debug")
     })
 }
 
@@ -278,6 +303,10 @@ pub fn part(part: &DemoPart) -> Outcome {
         DemoPart::Ledger { dir, seconds, workers } => {
             let until = ledger::Until::Time(Instant::now() + Duration::from_secs(*seconds));
             ledger::run(dir, *workers, until, io::stdout()).map_err(failed("the ledger application ended"))
+        }
+        DemoPart::Tree { dir, files, manifest } => {
+            output::line(&serde_json::json!(tree::build(dir, *files, manifest)?).to_string());
+            Ok(())
         }
         DemoPart::Check { dir, acknowledged, manifest } => {
             let mut findings = Findings::default();
@@ -319,6 +348,6 @@ impl Interrupt {
 }
 
 /// A failure of the machine under the demo.
-fn failed(what: &'static str) -> impl FnOnce(io::Error) -> Failure {
+fn failed(what: &'static str) -> impl Fn(io::Error) -> Failure + Copy {
     move |error| Failure::new(FailureKind::Failed, what, error.to_string(), "see that the machine has room and rights")
 }

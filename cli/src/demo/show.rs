@@ -111,9 +111,9 @@ impl Show {
 }
 
 const NOT_SHOWN: &str = "
-Not shown: both hosts are this one machine with one disk and one kernel, so the latencies are not those of
-two servers; the host died by SIGKILL, not by a power cut; and nobody took over yet: the surviving host has
-the data, starting the application there is up to you.
+Not shown: both hosts are this one machine with one disk and one kernel, and each host's disk is a file on
+it, so the latencies are not those of two servers (fdatasync least of all); the host died by SIGKILL, not by
+a power cut; and nobody took over yet: the surviving host has the data, starting the application is up to you.
 
 The same on two servers, A (10.0.0.1) and B (10.0.0.2), as root:
   A   understudy keygen /root/pair.key            then copy that file to B

@@ -5,6 +5,7 @@
 
 use super::failed;
 use fsrepl::report::Failure;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -15,6 +16,7 @@ const FILES_PER_FOLDER: u32 = 100;
 const FOLDERS_PER_FOLDER: u32 = 32;
 
 /// What was built.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Built {
     pub files: u64,
     pub bytes: u64,
