@@ -5,6 +5,7 @@
 //! outcome through `wire` and `uring`, and completes the request when the peer has it.
 
 pub mod apply;
+pub mod arbiter;
 pub mod fuse;
 pub mod id;
 pub mod journal;
@@ -14,6 +15,7 @@ pub mod objects;
 pub mod op;
 pub mod replica;
 pub mod report;
+pub mod resync;
 pub mod sys;
 pub mod uring;
 pub mod wire;

@@ -99,3 +99,29 @@ pub const RING_ENTRIES: u32 = 4;
 pub const RING_REQUEST: usize = 0x7fff_f000;
 /// Sealed bytes that wait at most before they are sent, when several operations are sent together.
 pub const STREAM_BATCH: usize = 64 * 1024;
+/// Entries of a directory in one frame of a resync.
+pub const RESYNC_NAMES: usize = 512;
+/// Content that is compared and sent under one hold of the object's lock.
+pub const RESYNC_PIECE: usize = 1024 * 1024;
+/// Objects that one question to the secondary covers.
+pub const RESYNC_ROUND: usize = 512;
+/// Bytes of a resync in flight: the application's operations wait behind them.
+pub const RESYNC_WINDOW: usize = 4 * 1024 * 1024;
+/// Threads of the secondary that flush.
+pub const APPLY_FLUSHERS: usize = 4;
+/// Time to reach the secondary.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for a handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections of a receiver at a time.
+pub const ACCEPT_AT_ONCE: usize = 16;
+/// First pause before the secondary is tried again; it doubles,
+pub const RECONNECT_FIRST: Duration = Duration::from_millis(100);
+/// up to this.
+pub const RECONNECT_MOST: Duration = Duration::from_secs(5);
+/// How long a start waits for a receiver that still has another session open.
+pub const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a stopping primary waits for the secondary's disk.
+pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often both disks are flushed so that change tracking can be trimmed.
+pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);

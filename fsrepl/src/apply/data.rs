@@ -50,10 +50,8 @@ impl Volume {
                 let ended: Done = Box::new(move |result| done(result.map(|()| written as u32)));
                 let ended = self.also_stable(&live, ended);
                 let make = |sync: Option<u32>| {
-                    if sync.is_some_and(|epoch| !self.content_known(id, epoch)) {
-                        return None;
-                    }
-                    Some(Op { offset, payload: &data[..written], ..Op::new(kind::WRITE, id).mtime(stamp) })
+                    let sent = self.sent_part(sync, id, offset, written)?;
+                    Some(Op { offset, payload: &data[..sent], ..Op::new(kind::WRITE, id).mtime(stamp) })
                 };
                 let seq = self.send_data(self.stays(id), ended, &make);
                 tracked.finish(seq);
@@ -64,6 +62,30 @@ impl Volume {
         }
         drop(held);
         self.help();
+    }
+
+    /// How much of a write of `length` bytes the secondary must be told: all of it, but during a resync only
+    /// what lies before the cursor; the rest will be read when the cursor gets there.
+    fn sent_part(&self, sync: Option<u32>, id: ObjectId, offset: u64, length: usize) -> Option<usize> {
+        match sync {
+            Some(epoch) if !self.content_known(id, epoch) => {
+                let at = self.cursors.get(id)?;
+                (offset < at).then(|| length.min((at - offset) as usize))
+            }
+            _ => Some(length),
+        }
+    }
+
+    /// Whether a change of a file's layout (size, holes) travels. In the middle of a resync of this very file it
+    /// does, and what was compared beyond the cursor no longer counts.
+    pub(super) fn layout_travels(&self, sync: Option<u32>, id: ObjectId) -> bool {
+        match sync {
+            Some(epoch) if !self.content_known(id, epoch) => {
+                self.cursors.disturb(id);
+                self.cursors.get(id).is_some()
+            }
+            _ => true,
+        }
     }
 
     fn write_here(&self, who: Caller, id: ObjectId, offset: u64, data: &[u8], tracked: &Tracked<'_>) -> Sys<(Arc<Live>, usize)> {
@@ -144,7 +166,7 @@ impl Volume {
             Ok((live, stat)) => {
                 let ended = self.also_stable(&live, Box::new(done));
                 let seq = self.send(self.stays(id), ended, |sync| {
-                    if sync.is_some_and(|epoch| !self.content_known(id, epoch)) {
+                    if !self.layout_travels(sync, id) {
                         return None;
                     }
                     let op = Op { offset, aux: mode as u32, ..Op::new(kind::FALLOCATE, id) };
@@ -178,10 +200,8 @@ impl Volume {
                 let copied = data.len() as u32;
                 let ended = self.also_stable(&live, Box::new(move |result| done(result.map(|()| copied))));
                 let make = |sync: Option<u32>| {
-                    if data.is_empty() || sync.is_some_and(|epoch| !self.content_known(to.id, epoch)) {
-                        return None;
-                    }
-                    Some(Op { offset: to.offset, payload: &data, ..Op::new(kind::WRITE, to.id).mtime(stamp) })
+                    let sent = self.sent_part(sync, to.id, to.offset, data.len()).filter(|sent| *sent > 0)?;
+                    Some(Op { offset: to.offset, payload: &data[..sent], ..Op::new(kind::WRITE, to.id).mtime(stamp) })
                 };
                 let seq = self.send_data(self.stays(to.id), ended, &make);
                 tracked.finish(seq);

@@ -54,7 +54,12 @@ impl Volume {
                 let fields = if wish.size.is_some() { op::ATTR_SIZE } else { 0 } | if wish.mtime { op::ATTR_MTIME } else { 0 } | op::ATTR_OWNER_MODE;
                 let seq = self.send(self.stays(id), ended, |sync| {
                     // What the secondary does not have yet gets its attributes with the content.
-                    (!sync.is_some_and(|epoch| !self.content_known(id, epoch))).then(|| attr_op(id, &stat, fields))
+                    let travels = match sync {
+                        Some(_) if wish.size.is_some() => self.layout_travels(sync, id),
+                        Some(epoch) => self.content_known(id, epoch),
+                        None => true,
+                    };
+                    travels.then(|| attr_op(id, &stat, fields))
                 });
                 tracked.finish(seq);
             }
@@ -239,9 +244,4 @@ pub(crate) fn own(fd: BorrowedFd<'_>, stat: &Stat, uid: u32, gid: u32, mode: u32
         sys::chmod(fd, mode & 0o7777)?;
     }
     Ok(())
-}
-
-/// The name of an extended attribute as the kernel wants it.
-pub(crate) fn xattr_name(name: &[u8]) -> Sys<CString> {
-    CString::new(name).map_err(|_| Errno::INVAL)
 }

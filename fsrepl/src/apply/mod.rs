@@ -18,7 +18,7 @@ pub use names::New;
 pub(crate) use data::flush;
 pub(crate) use meta::own;
 pub(crate) use names::describe;
-pub use volume::{Caller, Done, Outlet, Volume};
+pub use volume::{Caller, Cursors, Done, Outlet, Volume};
 
 /// Where identity, change tracking and kept trees live: in the root of the replicated directory, never
 /// visible through the mount.

@@ -8,9 +8,11 @@ use crate::objects::Objects;
 use crate::op::Op;
 use crate::sys::Sys;
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use rustix::fd::BorrowedFd;
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +55,54 @@ pub struct Volume {
     /// Objects that came from directories the resync has not reached into ones that it has: it must look
     /// after them.
     pub arrivals: Mutex<Vec<ObjectId>>,
+    /// How far the resync has come in files that it sends in pieces.
+    pub cursors: Cursors,
+}
+
+/// Files of which a resync has sent the beginning: writes before the cursor are sent, later ones are not yet.
+#[derive(Default)]
+pub struct Cursors {
+    any: AtomicBool,
+    files: Mutex<FxHashMap<u64, Cursor>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    at: u64,
+    /// What the secondary said about the rest no longer holds.
+    blind: bool,
+}
+
+impl Cursors {
+    /// The resync has sent everything before `at`; `None` when it is done with the file.
+    pub fn set(&self, id: ObjectId, at: Option<u64>) {
+        let mut files = self.files.lock();
+        match at {
+            Some(at) => files.entry(id.0).or_default().at = at,
+            None => drop(files.remove(&id.0)),
+        }
+        self.any.store(!files.is_empty(), SeqCst);
+    }
+
+    /// Where the resync is in the file, if it is in it.
+    pub fn get(&self, id: ObjectId) -> Option<u64> {
+        if !self.any.load(SeqCst) {
+            return None;
+        }
+        self.files.lock().get(&id.0).map(|cursor| cursor.at)
+    }
+
+    /// The file's layout changed: what was compared before does not count.
+    pub fn disturb(&self, id: ObjectId) {
+        if let Some(cursor) = self.files.lock().get_mut(&id.0) {
+            cursor.blind = true;
+        }
+    }
+
+    /// Whether what was compared before still counts.
+    pub fn is_blind(&self, id: ObjectId) -> bool {
+        self.files.lock().get(&id.0).is_some_and(|cursor| cursor.blind)
+    }
 }
 
 /// The marks of one operation, made before the system call and kept until it has its number.
@@ -132,7 +182,7 @@ impl Volume {
     }
 
     /// Whether the secondary of sync session `epoch` has the content of `id`.
-    pub(super) fn content_known(&self, id: ObjectId, epoch: u32) -> bool {
+    pub(crate) fn content_known(&self, id: ObjectId, epoch: u32) -> bool {
         self.objects.table.look(id, |entry| entry.content_epoch == epoch).unwrap_or(false)
     }
 }

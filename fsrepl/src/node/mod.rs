@@ -1,7 +1,11 @@
 //! A replica on a node: starting, guarding, reporting, ending.
 
+mod answers;
+mod connect;
 pub mod control;
 pub mod cover;
+pub mod faults;
+mod follow;
 pub mod holders;
 pub mod identity;
 pub mod mount;
@@ -14,5 +18,7 @@ pub mod receive;
 pub mod registry;
 mod socket_name;
 pub mod stale;
+mod status;
 pub mod stop;
+mod supervise;
 pub mod verdict;

@@ -1,10 +1,156 @@
-//! A primary with its replication.
+//! A primary with its replication: what is alive while the directory is mounted.
 
-use super::options::{MountOptions, Outcome};
+use super::identity::{Identity, Role};
+use super::mount::{failed, open_hidden, unmount, volume};
+use super::options::{Ack, MountOptions, Outcome};
+use super::privilege::LowLatency;
 use super::private::PrivateTree;
-use super::stop::Stop;
-use crate::report::Reporter;
+use super::registry::Registry;
+use super::status::Status;
+use super::stop::{Stop, Wake};
+use super::supervise::{self, First, Shared};
+use super::{control, answers};
+use crate::apply::Outlet;
+use crate::arbiter::AlwaysConsents;
+use crate::fuse;
+use crate::id::ObjectId;
+use crate::journal::{self, Journal};
+use crate::limits::LEAVE_TIMEOUT;
+use crate::op::{Op, kind};
+use crate::replica::primary::{Mode, Primary};
+use crate::report::{Data, Event, Failure, FailureKind, Reporter, State, StateLine};
+use crossbeam::channel::bounded;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
 
-pub(super) fn run(options: &MountOptions, _tree: &PrivateTree, _stop: &Stop, _report: Reporter) -> Outcome {
-    Err(super::mount::failed(&options.dir, "not yet"))
+pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, report: Reporter) -> Outcome {
+    let registry = Registry::new(&options.places.state);
+    let found = Identity::load(tree)?;
+    registry.check(tree.path(), found.as_ref().map(|identity| identity.set))?;
+    let identity = may_lead(options, found)?;
+    let (loss_sender, losses) = bounded(16);
+    let primary = Arc::new(Primary::new(options.ack == Ack::Disk, loss_sender));
+    let hidden = open_hidden(tree)?;
+    let journal = Arc::new(open_journal(&hidden).map_err(|why| failed(&options.dir, why))?);
+    let mut volume = volume(options, tree)?;
+    volume.journal = Some(journal.clone());
+    volume.outlet = Some(primary.clone() as Arc<dyn Outlet>);
+    let waiting = StateLine {
+        state: State::Wait,
+        data: Data::Uptodate,
+        reason: "connecting to the secondary".into(),
+        reason_code: "connecting".into(),
+    };
+    let shared = Arc::new(Shared {
+        options: options.clone(),
+        volume: Arc::new(volume),
+        primary,
+        journal,
+        root: tree.duplicate().map_err(|why| failed(&options.dir, why))?,
+        identity: Mutex::new(identity),
+        arbiter: Box::new(AlwaysConsents),
+        status: Status::new(report.clone(), waiting),
+        progress: Mutex::new(None),
+        peer: Mutex::new(String::new()),
+        ending: AtomicBool::new(false),
+        serving: AtomicBool::new(options.alone),
+    });
+    shared.store_identity(|identity| identity.role = Role::Primary)?;
+    registry.remember(&options.name, tree.path(), shared.identity.lock().set)?;
+    let answering = shared.clone();
+    let control = control::Control::start(&options.places.run, &options.name, move |verb, _| answers::primary(&answering, verb))?;
+    let outcome = serve(&shared, tree, stop, &report, losses);
+    drop(control);
+    outcome
+}
+
+/// Whether this node's data may be served at all.
+fn may_lead(options: &MountOptions, found: Option<Identity>) -> Result<Identity, Failure> {
+    let Some(identity) = found else { return Ok(Identity::create(&options.name)) };
+    let refused = |why: &str| {
+        let cure = format!(
+            "let the node with the whole data send; to go on with what is here and lose the rest, remove {}/.understudy first",
+            options.dir.display()
+        );
+        Err(Failure::new(FailureKind::Refused, format!("cannot serve {}", options.dir.display()), why, cure))
+    };
+    match (identity.data, identity.current.is_nil()) {
+        (Data::Inconsistent, _) | (_, true) => refused("a resync of this copy was not finished: it is neither old nor new"),
+        (Data::Outdated, false) => refused("this copy is outdated: the other node went on without it"),
+        (Data::Uptodate, false) => Ok(identity),
+    }
+}
+
+fn open_journal(hidden: &rustix::fd::OwnedFd) -> std::io::Result<Journal> {
+    let (journal, recovered) = Journal::open(hidden, journal::Limits::default())?;
+    if let Some(lost) = recovered.full_compare_reason {
+        tracing::info!(?lost, "no change tracking from before: the first sync compares everything");
+    }
+    Ok(journal)
+}
+
+fn serve(shared: &Arc<Shared>, tree: &PrivateTree, stop: &Stop, report: &Reporter, losses: crossbeam::channel::Receiver<crate::replica::primary::Lost>) -> Outcome {
+    let options = &shared.options;
+    let _low_latency = if options.low_latency { LowLatency::hold().map_err(|why| tracing::warn!(%why, "cannot hold low latency")).ok() } else { None };
+    let (first_sender, first) = bounded(1);
+    if options.alone {
+        shared.go_alone("started alone, as asked", "started_alone")?;
+    }
+    let supervisor = supervise::start(shared.clone(), losses, first_sender, stop.sender()).map_err(|why| failed(&options.dir, why))?;
+    if !options.alone {
+        // The application may start as soon as the secondary has agreed to follow.
+        loop {
+            if let Some(wake) = stop.wait(Duration::from_millis(20)) {
+                shared.end();
+                let _ = supervisor.join();
+                return match wake {
+                    Wake::Terminate => Ok(()),
+                    Wake::Fatal(failure) => Err(failure),
+                };
+            }
+            if let Ok(First::Agreed) = first.try_recv() {
+                break;
+            }
+        }
+    }
+    shared.serving.store(true, SeqCst);
+    let mut mounted = fuse::mount(shared.volume.clone(), tree.path()).map_err(|why| failed(&options.dir, why))?;
+    report(Event::Ready);
+    let mut fatal = None;
+    loop {
+        match stop.wait(Duration::from_secs(1)) {
+            Some(Wake::Terminate) => break,
+            Some(Wake::Fatal(failure)) => {
+                fatal = Some(failure);
+                break;
+            }
+            None if mounted.is_over() => break,
+            None => {}
+        }
+    }
+    let unmounted = unmount(&mut mounted, tree.path(), stop, report);
+    let left = unmounted.and_then(|()| leave(shared));
+    shared.end();
+    let _ = supervisor.join();
+    fatal.map_or(left, Err)
+}
+
+/// The last words of a session: everything on both disks, and no change left to track.
+fn leave(shared: &Arc<Shared>) -> Outcome {
+    shared.volume.objects.write_old_times(0);
+    let here = crate::sys::syncfs(shared.volume.objects.root());
+    let (sender, answered) = bounded(1);
+    let mirrored = shared.primary.mode() == Mode::Mirror;
+    shared.primary.request(&Op::new(kind::LEAVE, ObjectId::ROOT), Box::new(move |result| drop(sender.try_send(result))));
+    shared.primary.help();
+    let there = answered.recv_timeout(LEAVE_TIMEOUT);
+    let still = shared.primary.mode() == Mode::Mirror;
+    here.map_err(|why| failed(&shared.options.dir, why))?;
+    let (highest, _) = shared.primary.progress();
+    let stable = if mirrored && still && matches!(there, Ok(Ok(()))) { highest } else { 0 };
+    shared.store_identity(|identity| identity.in_sync_open = false)?;
+    let birth = shared.volume.objects.table.birth_floor();
+    shared.journal.close_clean(stable, birth).map_err(|why| failed(&shared.options.dir, why))
 }

@@ -1,9 +1,98 @@
-//! The secondary.
+//! The secondary: from the command line to a directory that follows a primary, and back.
 
+use super::answers::{rfc3339, unknown};
+use super::control;
+use super::cover::ReadOnlyCover;
+use super::follow::{Follower, listen};
+use super::holders;
+use super::identity::Identity;
+use super::mount::{open_hidden, refuse_busy};
 use super::options::{Outcome, ReceiveOptions};
-use crate::report::Reporter;
+use super::private::PrivateTree;
+use super::registry::Registry;
+use super::stop::{Stop, Wake};
+use super::{privilege, stale};
+use crate::report::{Event, Failure, FailureKind, Reporter};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) fn failed(dir: &Path, why: impl std::fmt::Display) -> Failure {
+    Failure::new(FailureKind::Failed, format!("cannot receive into {}", dir.display()), why.to_string(), "see the log for what happened before")
+}
 
 /// Runs a secondary until it is told to end.
-pub fn run(options: ReceiveOptions, _report: Reporter) -> Outcome {
-    Err(super::mount::failed(&options.dir, "not yet"))
+pub fn run(options: ReceiveOptions, report: Reporter) -> Outcome {
+    privilege::check(true)?;
+    for removed in stale::clean(&options.dir)? {
+        report(Event::Notice(removed));
+    }
+    refuse_busy(&options.dir)?;
+    let tree = PrivateTree::open(&options.dir)?;
+    privilege::protect();
+    let stop = Stop::listen().map_err(|why| failed(&options.dir, why))?;
+    let registry = Registry::new(&options.places.state);
+    let identity = Identity::load(&tree)?;
+    registry.check(tree.path(), identity.as_ref().map(|identity| identity.set))?;
+    let hidden = open_hidden(&tree)?;
+    let root = tree.duplicate().map_err(|why| failed(&options.dir, why))?;
+    let cover = ReadOnlyCover::put(tree.path())?;
+    let follower = Follower::new(options.clone(), tree.path().to_path_buf(), root, hidden, identity, registry, report.clone());
+    let answering = follower.clone();
+    let control = control::Control::start(&options.places.run, &options.name, move |verb, _| answer(&answering, verb));
+    let outcome = control.and_then(|control| {
+        let outcome = serve(&options, &follower, &stop, &report);
+        drop(control);
+        outcome
+    });
+    for holder in cover.remove()? {
+        report(Event::Notice(format!("{} was reading {} and sees the plain directory no more", holder, holders::describe(&[]))));
+    }
+    outcome
+}
+
+fn serve(options: &ReceiveOptions, follower: &Arc<Follower>, stop: &Stop, report: &Reporter) -> Outcome {
+    let listening = listen(follower.clone()).map_err(|why| {
+        let what = format!("cannot listen on {}", options.listen);
+        Failure::new(FailureKind::Failed, what, why.to_string(), "name an address of this node and a free port with --listen")
+    })?;
+    report(Event::Ready);
+    let wake = loop {
+        if let Some(wake) = stop.wait(Duration::from_secs(3600)) {
+            break wake;
+        }
+    };
+    follower.end();
+    listening.stop();
+    match wake {
+        Wake::Terminate => Ok(()),
+        Wake::Fatal(failure) => Err(failure),
+    }
+}
+
+fn answer(follower: &Arc<Follower>, verb: &str) -> Result<Value, Failure> {
+    match verb {
+        "status" => {}
+        "sync" => {
+            let cure = "ask on the primary: it makes both nodes flush";
+            return Err(Failure::new(FailureKind::Refused, "cannot sync", "this node is the secondary", cure));
+        }
+        other => return Err(unknown(other)),
+    }
+    let (line, since) = follower.status.get();
+    let (applied, objects) = follower.figures();
+    Ok(json!({
+        "schema": 1,
+        "name": follower.options.name,
+        "role": "secondary",
+        "directory": follower.options.dir,
+        "peer": follower.peer(),
+        "state": line.state, "data": line.data, "reason": line.reason, "reason_code": line.reason_code,
+        "since": rfc3339(since),
+        "generation": follower.generation(),
+        "ack": Value::Null,
+        "resync": Value::Null,
+        "counters": { "applied": applied, "objects": objects },
+    }))
 }

@@ -2,5 +2,7 @@
 //! applies and acknowledges them.
 
 mod flight;
+pub mod hello;
 pub mod primary;
 pub mod pulse;
+pub mod secondary;

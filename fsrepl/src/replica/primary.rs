@@ -43,6 +43,7 @@ pub enum Mode {
 
 struct Stream {
     mode: Mode,
+    epoch: u32,
     seq: Seq,
     link: Option<Arc<dyn Link>>,
     sealer: Sealer,
@@ -93,7 +94,7 @@ impl Primary {
     /// Starts alone. `stable` is the `disk` acknowledgement mode; losses of the peer go to `losses`.
     pub fn new(stable: bool, losses: Sender<Lost>) -> Primary {
         Primary {
-            stream: Mutex::new(Stream { mode: Mode::Alone, seq: 0, link: None, sealer: Sealer::insecure(), out: Vec::new(), held: Vec::new() }),
+            stream: Mutex::new(Stream { mode: Mode::Alone, epoch: 0, seq: 0, link: None, sealer: Sealer::insecure(), out: Vec::new(), held: Vec::new() }),
             reader: Mutex::new(None),
             flight: Mutex::default(),
             expected: AtomicUsize::new(0),
@@ -127,6 +128,23 @@ impl Primary {
         (self.stream.lock().seq, self.acked.load(SeqCst))
     }
 
+    /// The session whose connection is up, if one is.
+    pub fn attached(&self) -> Option<u32> {
+        let stream = self.stream.lock();
+        stream.link.as_ref().map(|_| stream.epoch)
+    }
+
+    /// Whether the connection of session `epoch` is up, as far as can be seen without waiting for the stream.
+    pub fn try_attached(&self, epoch: u32) -> bool {
+        self.stream.try_lock().is_none_or(|stream| stream.link.is_some() && stream.epoch == epoch)
+    }
+
+    /// Bytes of the peer that nobody has read yet count as heard.
+    pub fn unread(&self) -> bool {
+        let link = self.shutting.lock().1.clone();
+        link.is_some_and(|link| link.readable(Duration::ZERO).unwrap_or(false))
+    }
+
     /// What is done with operations now.
     pub fn mode(&self) -> Mode {
         self.stream.lock().mode
@@ -139,6 +157,7 @@ impl Primary {
         let mut stream = self.stream.lock();
         debug_assert_eq!(stream.mode, Mode::Alone, "one connection at a time");
         stream.mode = Mode::Syncing(epoch);
+        stream.epoch = epoch;
         (stream.link, stream.sealer) = (Some(link), sealer);
         stream.out.clear();
         let now = self.clock();
@@ -236,6 +255,15 @@ impl Primary {
             return done(Ok(()));
         }
         self.send(&mut stream, op, Some(done), true);
+    }
+
+    /// Sends what was pushed without being flushed. False when the connection is gone.
+    pub fn push_out(&self) -> bool {
+        let mut stream = self.stream.lock();
+        if !stream.out.is_empty() {
+            self.flush(&mut stream);
+        }
+        stream.link.is_some()
     }
 
     /// Keeps the connection alive while nothing else is sent. Does not wait for a busy stream: that speaks itself.
@@ -345,20 +373,25 @@ impl Primary {
 
     /// Reads once as the connection's reader, if nobody else is and bytes are there within `patience`.
     pub fn read_within(&self, patience: Duration) {
-        let Some(mut reader) = self.reader.try_lock() else {
-            return std::thread::sleep(patience.min(Duration::from_millis(1)));
+        let outcome = match self.reader.try_lock() {
+            Some(mut reader) => match reader.as_mut().map(|source| (source.source().0.readable(patience), source)) {
+                Some((Ok(true), source)) => {
+                    let outcome = self.read_some(source);
+                    self.after_reading(reader, outcome);
+                    true
+                }
+                Some((Ok(false), _)) => true,
+                Some((Err(why), _)) => {
+                    self.after_reading(reader, Err(Stop::Wire(why.into())));
+                    true
+                }
+                None => false,
+            },
+            None => false,
         };
-        let Some(source) = reader.as_mut() else {
-            drop(reader);
-            return std::thread::sleep(patience.min(Duration::from_millis(20)));
-        };
-        let readable = source.source().0.readable(patience);
-        let outcome = match readable {
-            Ok(true) => self.read_some(source),
-            Ok(false) => Ok(()),
-            Err(why) => Err(Stop::Wire(why.into())),
-        };
-        self.after_reading(reader, outcome);
+        if !outcome {
+            std::thread::sleep(patience.min(Duration::from_millis(1)));
+        }
         self.help();
     }
 

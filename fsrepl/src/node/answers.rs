@@ -1,0 +1,90 @@
+//! Answers on the control socket.
+
+use super::supervise::Shared;
+use crate::apply::Outlet;
+use crate::id::ObjectId;
+use crate::op::{Op, kind};
+use crate::replica::primary::Mode;
+use crate::report::{Failure, FailureKind};
+use crate::resync::Progress;
+use crossbeam::channel::bounded;
+use serde_json::{Value, json};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+pub(super) fn unknown(verb: &str) -> Failure {
+    Failure::new(FailureKind::Usage, format!("cannot answer `{verb}`"), "this engine does not know it", "use the same version of understudy")
+}
+
+/// A time in RFC 3339 with fractions.
+pub(super) fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+fn resync(progress: &Progress) -> Value {
+    let get = |value: &std::sync::atomic::AtomicU64| value.load(Relaxed);
+    json!({
+        "phase": if progress.names.load(Relaxed) { "names" } else { "content" },
+        "bytes_total": get(&progress.bytes.0),
+        "bytes_done": get(&progress.bytes.1),
+        "bytes_sent": get(&progress.bytes.2),
+        "files_total": get(&progress.files.0),
+        "files_done": get(&progress.files.1),
+        "rate_bytes_per_second": progress.rate(),
+        "eta_seconds": progress.eta(),
+    })
+}
+
+pub(super) fn primary(shared: &Arc<Shared>, verb: &str) -> Result<Value, Failure> {
+    match verb {
+        "status" => Ok(primary_status(shared)),
+        "sync" => sync(shared),
+        other => Err(unknown(other)),
+    }
+}
+
+fn primary_status(shared: &Arc<Shared>) -> Value {
+    let (line, since) = shared.status.get();
+    let (seq, acked) = shared.primary.progress();
+    let identity = shared.identity.lock().clone();
+    let journal = shared.journal.counters();
+    let counters = &shared.primary.counters;
+    json!({
+        "schema": 1,
+        "name": shared.options.name,
+        "role": "primary",
+        "directory": shared.options.dir,
+        "peer": shared.options.to.map(|to| to.to_string()),
+        "state": line.state, "data": line.data, "reason": line.reason, "reason_code": line.reason_code,
+        "since": rfc3339(since),
+        "generation": identity.current,
+        "ack": format!("{:?}", shared.options.ack).to_lowercase(),
+        "resync": shared.progress.lock().as_ref().map(|progress| resync(progress)),
+        "counters": {
+            "sequence": seq, "acknowledged": acked,
+            "operations_sent": counters.operations.load(Relaxed),
+            "bytes_sent": counters.bytes.load(Relaxed),
+            "objects": shared.volume.objects.table.len(),
+            "dirty_log_flushes": journal.flushes,
+            "dirty_log_hot_hits": journal.hot_hits,
+            "dirty_log_slots": journal.slots_used,
+        },
+    })
+}
+
+/// Everything written so far is on stable storage, on both nodes if the pair is a mirror.
+fn sync(shared: &Arc<Shared>) -> Result<Value, Failure> {
+    let failed = |why: String| Failure::new(FailureKind::Failed, "cannot sync", why, "see the engine's log");
+    shared.volume.objects.write_old_times(0);
+    let (sender, answered) = bounded(1);
+    let both = shared.primary.mode() == Mode::Mirror;
+    shared.primary.request(&Op::new(kind::SYNC_ALL, ObjectId::ROOT), Box::new(move |result| drop(sender.try_send(result))));
+    crate::sys::syncfs(&shared.root).map_err(|why| failed(why.to_string()))?;
+    shared.primary.help();
+    match answered.recv_timeout(Duration::from_secs(300)) {
+        Ok(Ok(())) => Ok(json!({ "schema": 1, "nodes": if both && shared.primary.mode() == Mode::Mirror { 2 } else { 1 } })),
+        Ok(Err(why)) => Err(failed(why.to_string())),
+        Err(_) => Err(Failure::new(FailureKind::TimedOut, "cannot sync", "the secondary's disk has not answered", "try again")),
+    }
+}

@@ -1,0 +1,408 @@
+//! Following a primary: who is let in, what is recorded when, and what is known when it is gone.
+
+use super::identity::{Identity, Local, Role, Verdict, boot_id, decide, has_data};
+use super::options::ReceiveOptions;
+use super::registry::Registry;
+use super::status::Status;
+use crate::apply::{Exclude, read_directory};
+use crate::limits::{ACCEPT_AT_ONCE, HANDSHAKE_TIMEOUT};
+use crate::objects::Objects;
+use crate::op::{self, Query, kind};
+use crate::replica::hello::{Hello, Refusal, Welcome};
+use crate::replica::primary::Source;
+use crate::replica::pulse::{Pulse, TICK, Verdict as Beat};
+use crate::replica::secondary::{Keeper, Session};
+use crate::report::{Data, Reporter, State, StateLine};
+use crate::resync::digest;
+use crate::uring::{self, Use};
+use crate::wire::{self, Channel, Established, FrameReader, HandshakeError, Header};
+use parking_lot::Mutex;
+use rustix::fd::OwnedFd;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use uuid::Uuid;
+
+/// The primary that is being followed.
+struct Current {
+    session: Uuid,
+    sender: Identity,
+    from: SocketAddr,
+    exclude: Vec<String>,
+    timeout: Duration,
+    /// There once the connection is established.
+    live: Option<Arc<Session>>,
+}
+
+/// A secondary.
+pub(super) struct Follower {
+    pub options: ReceiveOptions,
+    dir: PathBuf,
+    root: OwnedFd,
+    hidden: OwnedFd,
+    identity: Mutex<Option<Identity>>,
+    registry: Registry,
+    pub status: Status,
+    current: Mutex<Option<Current>>,
+    ending: AtomicBool,
+    left: AtomicBool,
+}
+
+impl Follower {
+    pub fn new(
+        options: ReceiveOptions,
+        dir: PathBuf,
+        root: OwnedFd,
+        hidden: OwnedFd,
+        identity: Option<Identity>,
+        registry: Registry,
+        report: Reporter,
+    ) -> Arc<Follower> {
+        let data = identity.as_ref().map_or(Data::Inconsistent, |identity| identity.data);
+        let line = StateLine { state: State::Wait, data, reason: "waiting for the primary".into(), reason_code: "waiting".into() };
+        Arc::new(Follower {
+            options,
+            dir,
+            root,
+            hidden,
+            identity: Mutex::new(identity),
+            registry,
+            status: Status::new(report, line),
+            current: Mutex::new(None),
+            ending: AtomicBool::new(false),
+            left: AtomicBool::new(false),
+        })
+    }
+
+    /// Address of the primary, if one is connected.
+    pub fn peer(&self) -> Option<String> {
+        self.current.lock().as_ref().map(|current| current.from.to_string())
+    }
+
+    /// Generation of the data here.
+    pub fn generation(&self) -> Option<Uuid> {
+        self.identity.lock().as_ref().map(|identity| identity.current)
+    }
+
+    /// Highest operation applied, objects known.
+    pub fn figures(&self) -> (u64, usize) {
+        let live = self.current.lock().as_ref().and_then(|current| current.live.clone());
+        live.map_or((0, 0), |session| (session.applied(), session.objects().table.len()))
+    }
+
+    fn data(&self) -> Data {
+        self.identity.lock().as_ref().map_or(Data::Inconsistent, |identity| identity.data)
+    }
+
+    fn store(&self, change: impl FnOnce(&mut Identity)) -> Result<(), String> {
+        let mut identity = self.identity.lock();
+        let Some(present) = identity.as_ref() else { return Err("no identity yet".into()) };
+        let mut next = present.clone();
+        change(&mut next);
+        next.store(&self.root).map_err(|failure| failure.to_string())?;
+        *identity = Some(next);
+        Ok(())
+    }
+
+    /// Stops following in order: the primary goes on without this node, which is outdated from then on.
+    pub fn end(&self) {
+        self.ending.store(true, SeqCst);
+        let live = self.current.lock().as_ref().and_then(|current| current.live.clone());
+        let Some(session) = live else { return };
+        let was_in_sync = session.was_in_sync();
+        session.fail("the secondary was stopped");
+        // The primary closes the connection when it has recorded that it goes on alone.
+        let until = Instant::now() + Duration::from_secs(2);
+        while self.current.lock().is_some() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        session.hang_up();
+        if was_in_sync
+            && !self.left.load(SeqCst)
+            && let Err(why) = self.store(|identity| identity.data = Data::Outdated)
+        {
+            tracing::error!(%why, "could not record that this copy is outdated");
+        }
+    }
+
+    /// Decides about a connection, before anything is promised.
+    fn respond(&self, from: SocketAddr, channel: Channel, hello: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let hello: Hello = op::decode(hello).map_err(|why| refuse("protocol", format!("its greeting makes no sense: {why}"), ""))?;
+        match (channel, hello) {
+            (Channel::Ordered, Hello::Ordered { session, sender, exclude, timeout_ms }) => {
+                self.make_room(&sender)?;
+                let reason = self.admit(&sender)?;
+                let timeout = Duration::from_millis(timeout_ms.clamp(100, 3_600_000));
+                *self.current.lock() = Some(Current { session, sender: *sender, from, exclude, timeout, live: None });
+                Ok(op::encode(&Welcome { reason }))
+            }
+            (Channel::Bulk, Hello::Bulk { session }) => {
+                let known = self.current.lock().as_ref().is_some_and(|current| current.session == session);
+                if !known {
+                    return Err(refuse("session", "the session is over", "connect again"));
+                }
+                Ok(op::encode(&Welcome { reason: String::new() }))
+            }
+            _ => Err(refuse("protocol", "a greeting for another kind of connection", "run the same version on both nodes")),
+        }
+    }
+
+    /// One sender at a time; the same one coming back means that its old connection is dead.
+    fn make_room(&self, sender: &Identity) -> Result<(), Refusal> {
+        if self.ending.load(SeqCst) {
+            return Err(refuse("stopping", "this node is being stopped", "start `understudy receive` again"));
+        }
+        let until = Instant::now() + Duration::from_secs(3);
+        loop {
+            let current = self.current.lock();
+            let Some(present) = current.as_ref() else { return Ok(()) };
+            if present.sender.node != sender.node || Instant::now() > until {
+                let reason = format!("it already receives from {}", present.from);
+                return Err(refuse("busy", reason, "a replica has one primary: stop the other one first"));
+            }
+            if let Some(session) = &present.live {
+                session.hang_up();
+            }
+            drop(current);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Takes the sender's data if that is right, and records that this copy is in between from now on.
+    fn admit(&self, sender: &Identity) -> Result<String, Refusal> {
+        let mut identity = self.identity.lock();
+        let local = Local { identity: identity.clone(), has_data: self.has_data() };
+        let reason = match decide(sender, local, self.options.discard_local) {
+            Verdict::Accept { reason, .. } => reason,
+            Verdict::Refuse { reason, reason_code, cure } => return Err(Refusal { reason, code: reason_code.into(), cure }),
+        };
+        let record = |why: String| refuse("disk", format!("it cannot record who it follows: {why}"), "see its log");
+        let mut next = match identity.take().filter(|own| own.set == sender.set) {
+            Some(own) => own,
+            None => Identity::join(sender, &self.options.name),
+        };
+        next.role = Role::Secondary;
+        next.data = Data::Inconsistent;
+        next.store(&self.root).map_err(|failure| record(failure.to_string()))?;
+        *identity = Some(next);
+        self.registry.remember(&self.options.name, &self.dir, sender.set).map_err(|failure| record(failure.to_string()))?;
+        Ok(reason)
+    }
+
+    fn has_data(&self) -> bool {
+        let Ok(objects) = self.root.try_clone().map_err(|_| ()).and_then(|root| Objects::new(root).map_err(|_| ())) else { return true };
+        let Ok(live) = objects.live(crate::id::ObjectId::ROOT) else { return true };
+        let names = read_directory(&live).unwrap_or_default();
+        use std::os::unix::ffi::OsStrExt;
+        has_data(names.iter().map(|entry| entry.name.as_bytes()))
+    }
+
+    fn serve_ordered(self: &Arc<Follower>, stream: TcpStream, established: Established) -> io::Result<()> {
+        let link = uring::open(stream, Use::OrderedSecondary)?;
+        let objects = Arc::new(Objects::new(self.root.try_clone()?)?);
+        let session = Session::new(objects, link.clone(), established.sealer, self.clone());
+        let (timeout, exclude, from) = {
+            let mut current = self.current.lock();
+            let Some(current) = current.as_mut() else { return Ok(()) };
+            current.live = Some(session.clone());
+            (current.timeout, current.exclude.clone(), current.from)
+        };
+        self.left.store(false, SeqCst);
+        self.status.set(State::Second, Data::Inconsistent, format!("resync from {from}"), "resync");
+        let exclude = Exclude::new(&exclude).map_err(io::Error::other)?;
+        let pulse = start_pulse(session.clone(), timeout)?;
+        let times = start_times(session.clone())?;
+        let ended = session.serve(FrameReader::new(Source(link), established.opener), &self.hidden, exclude);
+        let _ = pulse.join();
+        let _ = times.join();
+        let (reason, code) = if self.left.load(SeqCst) {
+            ("the primary stopped".to_owned(), "primary_left")
+        } else {
+            tracing::warn!(%ended, "the session ended");
+            (format!("lost the primary: {ended}"), "primary_lost")
+        };
+        self.status.set(State::Wait, self.data(), reason, code);
+        Ok(())
+    }
+
+    fn serve_bulk(&self, stream: TcpStream, established: Established) -> io::Result<()> {
+        let link = uring::open(stream, Use::Bulk)?;
+        let mut reader = FrameReader::new(Source(link.clone()), established.opener);
+        let mut sealer = established.sealer;
+        let mut out = Vec::new();
+        loop {
+            while let Some(frame) = reader.next().map_err(io::Error::other)? {
+                if frame.header.kind != kind::QUERY {
+                    return Err(io::Error::other("a frame that is no question"));
+                }
+                let query: Query = op::decode(frame.body).map_err(io::Error::other)?;
+                let Some(session) = self.reached(frame.header.after.get()) else { return Ok(()) };
+                let answer = digest::answer(session.objects(), &query);
+                out.clear();
+                sealer.seal(&mut Header::new(kind::ANSWER), &op::encode(&answer), &[], &mut out).map_err(io::Error::other)?;
+                link.send_all(&out)?;
+            }
+            match reader.fill() {
+                Err(wire::WireError::Closed) => return Ok(()),
+                other => other.map_err(io::Error::other)?,
+            };
+        }
+    }
+
+    /// The session, once it has applied everything up to `seq`.
+    fn reached(&self, seq: u64) -> Option<Arc<Session>> {
+        loop {
+            let session = self.current.lock().as_ref()?.live.clone();
+            if let Some(session) = session.filter(|session| session.applied() >= seq) {
+                return Some(session);
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    fn connection(self: &Arc<Follower>, stream: TcpStream, from: SocketAddr) {
+        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+        let mut mine = false;
+        let answer = |channel: Channel, hello: &[u8]| {
+            let answer = self.respond(from, channel, hello);
+            mine = answer.is_ok() && channel == Channel::Ordered;
+            answer.map_err(|refusal| refusal.to_text())
+        };
+        let outcome = match wire::accept(&stream, &self.options.auth, deadline, answer) {
+            Ok(established) if established.channel == Channel::Ordered => self.serve_ordered(stream, established),
+            Ok(established) => self.serve_bulk(stream, established),
+            Err(HandshakeError::Refusing(text)) => {
+                tracing::warn!(%from, reason = Refusal::from_text(&text).reason, "a connection was refused");
+                Ok(())
+            }
+            Err(why) => {
+                tracing::warn!(%from, %why, "a connection was closed");
+                Ok(())
+            }
+        };
+        if let Err(why) = outcome {
+            tracing::warn!(%from, %why, "a connection ended");
+        }
+        if mine {
+            *self.current.lock() = None;
+        }
+    }
+}
+
+fn refuse(code: &str, reason: impl Into<String>, cure: &str) -> Refusal {
+    Refusal { reason: reason.into(), code: code.into(), cure: cure.into() }
+}
+
+impl Keeper for Follower {
+    fn in_sync(&self) -> Result<(), String> {
+        let (sender, from) = {
+            let current = self.current.lock();
+            let current = current.as_ref().ok_or("the session is over")?;
+            (current.sender.clone(), current.from)
+        };
+        let boot = boot_id().unwrap_or_default();
+        self.store(|identity| {
+            identity.adopt(&sender);
+            identity.data = Data::Uptodate;
+            identity.in_sync_open = true;
+            identity.boot_id = boot;
+            identity.last_sync = Some(super::answers::rfc3339(std::time::SystemTime::now()));
+        })?;
+        self.status.set(State::Second, Data::Uptodate, format!("in sync with {from}"), "in_sync");
+        Ok(())
+    }
+
+    fn left(&self) -> Result<(), String> {
+        self.left.store(true, SeqCst);
+        self.store(|identity| identity.in_sync_open = false)
+    }
+}
+
+fn start_pulse(session: Arc<Session>, timeout: Duration) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("pulse".into()).spawn(move || {
+        let mut pulse = Pulse::new(timeout, session.now());
+        while !session.is_over() {
+            std::thread::sleep(TICK);
+            let (heard, sent) = session.heard_and_sent();
+            match pulse.tick(session.now(), heard, sent) {
+                Beat::Well => {}
+                Beat::Speak => drop(session.acknowledge()),
+                Beat::Lost(silence) => {
+                    tracing::warn!(seconds = silence.as_secs_f32(), "the primary is silent");
+                    return session.hang_up();
+                }
+            }
+        }
+    })
+}
+
+/// Writes decided modification times while the session lives.
+fn start_times(session: Arc<Session>) -> io::Result<JoinHandle<()>> {
+    use crate::limits::LAZY_TIMES;
+    std::thread::Builder::new().name("times".into()).spawn(move || {
+        while !session.is_over() {
+            std::thread::sleep(LAZY_TIMES);
+            session.objects().write_old_times(LAZY_TIMES.as_millis() as u64);
+        }
+    })
+}
+
+/// The thread that takes connections.
+pub(super) struct Listening {
+    follower: Arc<Follower>,
+    address: SocketAddr,
+    thread: JoinHandle<()>,
+}
+
+/// Starts to listen.
+pub(super) fn listen(follower: Arc<Follower>) -> io::Result<Listening> {
+    let listener = TcpListener::bind(follower.options.listen)?;
+    let address = listener.local_addr()?;
+    let serving = follower.clone();
+    let thread = std::thread::Builder::new().name("accept".into()).spawn(move || {
+        let open = Arc::new(AtomicUsize::new(0));
+        for stream in listener.incoming() {
+            if serving.ending.load(SeqCst) {
+                return;
+            }
+            let Ok(stream) = stream else {
+                std::thread::sleep(Duration::from_millis(50));
+                continue;
+            };
+            let Ok(from) = stream.peer_addr() else { continue };
+            if open.load(SeqCst) >= ACCEPT_AT_ONCE {
+                tracing::warn!(%from, "too many connections at once: one is closed");
+                continue;
+            }
+            open.fetch_add(1, SeqCst);
+            let (follower, count) = (serving.clone(), open.clone());
+            let work = move || {
+                follower.connection(stream, from);
+                count.fetch_sub(1, SeqCst);
+            };
+            if std::thread::Builder::new().name("session".into()).spawn(work).is_err() {
+                open.fetch_sub(1, SeqCst);
+            }
+        }
+    })?;
+    Ok(Listening { follower, address, thread })
+}
+
+impl Listening {
+    /// Stops taking connections.
+    pub fn stop(self) {
+        self.follower.ending.store(true, SeqCst);
+        let mut own = self.address;
+        if own.ip().is_unspecified() {
+            own.set_ip(if own.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+        }
+        // Wakes the accepting thread; if that fails it ends with the process.
+        if TcpStream::connect_timeout(&own, Duration::from_millis(500)).is_ok() {
+            let _ = self.thread.join();
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What a replica is doing and why: kept in one place, printed at every change, answered to `status`.
+
+use crate::report::{Data, Event, Reporter, State, StateLine};
+use parking_lot::Mutex;
+use std::time::SystemTime;
+
+/// State of one replica on this node.
+pub struct Status {
+    line: Mutex<(StateLine, SystemTime)>,
+    report: Reporter,
+}
+
+impl Status {
+    /// Starts in `state`, and reports it.
+    pub fn new(report: Reporter, line: StateLine) -> Status {
+        report(Event::State(line.clone()));
+        Status { line: Mutex::new((line, SystemTime::now())), report }
+    }
+
+    /// Changes the state; reported if anything about it is new.
+    pub fn set(&self, state: State, data: Data, reason: impl Into<String>, code: &str) {
+        let line = StateLine { state, data, reason: reason.into(), reason_code: code.to_owned() };
+        let mut current = self.line.lock();
+        if current.0 == line {
+            return;
+        }
+        *current = (line.clone(), SystemTime::now());
+        // Under the lock, so that lines come out in the order of the changes.
+        (self.report)(Event::State(line));
+    }
+
+    /// The state and since when.
+    pub fn get(&self) -> (StateLine, SystemTime) {
+        self.line.lock().clone()
+    }
+
+    /// Something to read that is no change of state.
+    pub fn notice(&self, text: impl Into<String>) {
+        (self.report)(Event::Notice(text.into()));
+    }
+}

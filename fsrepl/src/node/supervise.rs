@@ -1,0 +1,331 @@
+//! The primary's connection to its secondary, for as long as the engine lives: connect, resync, mirror, and
+//! when the secondary is lost, record that durably before anything is acknowledged without it.
+
+use super::connect::{Bulk, Connected, Fault, connect};
+use super::identity::{Identity, boot_id};
+use super::options::MountOptions;
+use super::status::Status;
+use super::stop::Wake;
+use crate::apply::{Outlet, Volume};
+use crate::arbiter::{Arbiter, Verdict};
+use crate::id::ObjectId;
+use crate::journal::Journal;
+use crate::limits::{BUSY_PATIENCE, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST};
+use crate::op::{Op, kind};
+use crate::replica::hello::Refusal;
+use crate::replica::primary::{Lost, Primary};
+use crate::replica::pulse::{Pulse, TICK, Verdict as Beat};
+use crate::report::{Data, Failure, FailureKind, State};
+use crate::resync::{Progress, Sync};
+use crossbeam::channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+use rustix::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// What the threads of a primary share.
+pub(super) struct Shared {
+    pub options: MountOptions,
+    pub volume: Arc<Volume>,
+    pub primary: Arc<Primary>,
+    pub journal: Arc<Journal>,
+    pub root: OwnedFd,
+    pub identity: Mutex<Identity>,
+    pub arbiter: Box<dyn Arbiter>,
+    pub status: Status,
+    pub progress: Mutex<Option<Arc<Progress>>>,
+    pub peer: Mutex<String>,
+    pub ending: AtomicBool,
+    /// The application may use the directory: from here on this node never waits for the secondary.
+    pub serving: AtomicBool,
+}
+
+/// What the first contact brought.
+pub(super) enum First {
+    /// The secondary follows: the application may start.
+    Agreed,
+}
+
+impl Shared {
+    /// Changes the identity, on disk before in memory.
+    pub fn store_identity(&self, change: impl FnOnce(&mut Identity)) -> Result<(), Failure> {
+        let mut identity = self.identity.lock();
+        let mut next = identity.clone();
+        change(&mut next);
+        next.store(&self.root)?;
+        *identity = next;
+        Ok(())
+    }
+
+    /// Records durably that the secondary is outdated, asks the arbiter, and goes on.
+    pub fn go_alone(&self, reason: &str, code: &str) -> Result<(), Failure> {
+        self.journal.alone();
+        self.store_identity(|identity| {
+            identity.mint();
+            identity.peer_outdated = true;
+            identity.in_sync_open = false;
+        })?;
+        let (set, generation) = {
+            let identity = self.identity.lock();
+            (identity.set, identity.current)
+        };
+        match self.arbiter.go_on_alone(set, generation) {
+            Verdict::Granted => {
+                self.status.set(State::Alone, Data::Uptodate, reason, code);
+                Ok(())
+            }
+            Verdict::Refused { reason } => {
+                let cure = "the other node serves; start this one as its secondary";
+                Err(Failure::new(FailureKind::Refused, "cannot go on alone", reason, cure))
+            }
+        }
+    }
+
+    pub fn end(&self) {
+        self.ending.store(true, SeqCst);
+        self.primary.drop_peer("this node stops", "stopping");
+    }
+
+    fn is_ending(&self) -> bool {
+        self.ending.load(SeqCst)
+    }
+}
+
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(work)
+}
+
+/// Starts the supervisor and the threads beside it. `first` is told when the secondary agrees for the first
+/// time; `wake` is told what the engine cannot go on after.
+pub(super) fn start(shared: Arc<Shared>, losses: Receiver<Lost>, first: Sender<First>, wake: Sender<Wake>) -> std::io::Result<JoinHandle<()>> {
+    let housekeeping = shared.clone();
+    thread("housekeeping", move || housekeep(&housekeeping))?;
+    let backstop = shared.clone();
+    thread("backstop", move || {
+        while !backstop.is_ending() {
+            std::thread::sleep(Duration::from_millis(20));
+            if backstop.primary.attached().is_some() {
+                backstop.primary.read_within(Duration::ZERO);
+            }
+        }
+    })?;
+    thread("supervisor", move || {
+        let mut supervisor = Supervisor { shared, losses, first: Some(first), epoch: 0, began: Instant::now() };
+        if let Err(failure) = supervisor.run() {
+            supervisor.shared.primary.refuse(rustix::io::Errno::IO);
+            let _ = wake.send(Wake::Fatal(failure));
+        }
+    })
+}
+
+/// Writes decided times, and now and then makes both disks flush so that marks can be cleared.
+fn housekeep(shared: &Arc<Shared>) {
+    let mut checkpoint = Instant::now();
+    let mut last = 0;
+    while !shared.is_ending() {
+        std::thread::sleep(LAZY_TIMES);
+        shared.volume.objects.write_old_times(LAZY_TIMES.as_millis() as u64);
+        let (seq, _) = shared.primary.progress();
+        if checkpoint.elapsed() >= crate::limits::CHECKPOINT_EVERY && seq != last {
+            checkpoint = Instant::now();
+            last = seq;
+            take_checkpoint(shared);
+        }
+    }
+}
+
+fn take_checkpoint(shared: &Arc<Shared>) {
+    let birth = shared.volume.objects.table.birth_floor();
+    shared.journal.cut(ObjectId(birth.0.saturating_sub(1)));
+    let (seq, _) = shared.primary.progress();
+    let (sender, answered) = bounded(1);
+    shared.primary.request(&Op::new(kind::SYNC_ALL, ObjectId::ROOT), Box::new(move |result| drop(sender.try_send(result))));
+    let here = crate::sys::syncfs(&shared.root);
+    shared.primary.help();
+    let there = answered.recv_timeout(Duration::from_secs(60));
+    if let (Ok(()), Ok(Ok(()))) = (here, there)
+        && let Err(why) = shared.journal.stable(seq)
+    {
+        tracing::error!(%why, "change tracking could not be trimmed");
+    }
+}
+
+struct Supervisor {
+    shared: Arc<Shared>,
+    losses: Receiver<Lost>,
+    first: Option<Sender<First>>,
+    epoch: u32,
+    began: Instant,
+}
+
+impl Supervisor {
+    fn run(&mut self) -> Result<(), Failure> {
+        let mut pause = RECONNECT_FIRST;
+        while !self.shared.is_ending() {
+            let identity = self.shared.identity.lock().clone();
+            match connect(&self.shared.options, &identity) {
+                Ok(connected) => {
+                    let began = Instant::now();
+                    self.session(connected)?;
+                    if began.elapsed() > Duration::from_secs(10) {
+                        pause = RECONNECT_FIRST;
+                    }
+                }
+                Err(Fault::Unreachable(reason)) => self.not_now(&reason, "unreachable"),
+                Err(Fault::Refused(refusal)) => self.refused(refusal)?,
+            }
+            self.rest(pause);
+            pause = (pause * 2).min(RECONNECT_MOST);
+        }
+        Ok(())
+    }
+
+    fn rest(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !self.shared.is_ending() {
+            std::thread::sleep(Duration::from_millis(20).min(pause));
+        }
+    }
+
+    fn not_now(&self, reason: &str, code: &str) {
+        if self.shared.serving.load(SeqCst) {
+            tracing::debug!(reason, "no secondary");
+        } else {
+            self.shared.status.set(State::Wait, Data::Uptodate, format!("waiting for the secondary: {reason}"), code);
+        }
+    }
+
+    /// Before the application has started, a refusal ends the start; later it is only said.
+    fn refused(&self, refusal: Refusal) -> Result<(), Failure> {
+        let busy = refusal.code == "busy" && self.began.elapsed() < BUSY_PATIENCE;
+        if self.shared.serving.load(SeqCst) {
+            let reason = format!("the secondary refuses: {}; {}", refusal.reason, refusal.cure);
+            self.shared.status.set(State::Alone, Data::Uptodate, reason, &refusal.code);
+            return Ok(());
+        }
+        if busy {
+            self.not_now(&refusal.reason, &refusal.code);
+            return Ok(());
+        }
+        let what = format!("cannot replicate {}", self.shared.options.dir.display());
+        Err(Failure::new(FailureKind::Refused, what, format!("the secondary refuses: {}", refusal.reason), refusal.cure))
+    }
+
+    /// One session from the handshake to the loss of the secondary.
+    fn session(&mut self, connected: Connected) -> Result<(), Failure> {
+        self.epoch += 1;
+        let shared = self.shared.clone();
+        let (link, sealer, reader) = connected.ordered;
+        shared.primary.attach(self.epoch, link, sealer, reader);
+        *shared.peer.lock() = connected.welcome.reason.clone();
+        self.start_pulse();
+        if let Some(first) = self.first.take() {
+            // What is written from now on is tracked and not acknowledged by the secondary: it is inconsistent
+            // by its own record until the resync ends.
+            let _ = first.send(First::Agreed);
+        }
+        let progress = Arc::new(Progress::default());
+        *shared.progress.lock() = Some(progress.clone());
+        let reason = format!("resync of the secondary: {}", connected.welcome.reason);
+        shared.status.set(State::Alone, Data::Uptodate, reason, "resync");
+        let in_sync = self.resync(&shared, &progress, connected.bulk);
+        *shared.progress.lock() = None;
+        if let Some(in_sync) = in_sync {
+            self.wait_for_mirror(&shared, &in_sync)?;
+        }
+        self.after_loss(&shared)
+    }
+
+    /// Runs the resync; gives the channel on which the secondary's last word comes.
+    fn resync(&self, shared: &Arc<Shared>, progress: &Progress, mut bulk: Bulk) -> Option<Receiver<()>> {
+        bulk.bind(shared.primary.clone(), self.epoch);
+        let (sender, in_sync) = bounded(1);
+        let finish = |_: bool| {
+            let sender = sender.clone();
+            let quiet = || shared.volume.arrivals.lock().is_empty();
+            shared.primary.complete(&Op { flags: crate::op::STABLE, ..Op::new(kind::SYNC_DONE, ObjectId::ROOT) }, quiet, Box::new(move |result| {
+                if result.is_ok() {
+                    let _ = sender.try_send(());
+                }
+            }))
+        };
+        match Sync::new(&shared.volume, &shared.primary, progress, self.epoch).run(&mut bulk, finish) {
+            Ok(()) => Some(in_sync),
+            Err(why) => {
+                shared.primary.drop_peer(format!("the resync cannot go on: {why}"), "resync_failed");
+                None
+            }
+        }
+    }
+
+    fn wait_for_mirror(&self, shared: &Arc<Shared>, in_sync: &Receiver<()>) -> Result<(), Failure> {
+        shared.primary.help();
+        loop {
+            if in_sync.recv_timeout(Duration::from_millis(20)).is_ok() {
+                break;
+            }
+            if shared.primary.attached().is_none() {
+                return Ok(());
+            }
+        }
+        // A loss also ends what waited for the secondary: then it was no agreement.
+        if shared.primary.attached() != Some(self.epoch) {
+            return Ok(());
+        }
+        let boot = boot_id().unwrap_or_default();
+        shared.store_identity(|identity| {
+            identity.peer_outdated = false;
+            identity.in_sync_open = true;
+            identity.boot_id = boot;
+        })?;
+        let (seq, _) = shared.primary.progress();
+        shared.journal.in_sync(seq);
+        let to = shared.options.to.map(|to| to.to_string()).unwrap_or_default();
+        shared.status.set(State::Prim, Data::Uptodate, format!("in sync with {to}"), "in_sync");
+        Ok(())
+    }
+
+    fn after_loss(&self, shared: &Arc<Shared>) -> Result<(), Failure> {
+        let Ok(lost) = self.losses.recv() else { return Ok(()) };
+        if shared.is_ending() && !lost.holding {
+            return Ok(());
+        }
+        tracing::warn!(reason = lost.reason, code = lost.code, "the secondary is lost");
+        if lost.holding || !shared.identity.lock().peer_outdated {
+            shared.go_alone(&lost.reason, lost.code)?;
+        } else {
+            shared.status.set(State::Alone, Data::Uptodate, lost.reason.clone(), lost.code);
+        }
+        if lost.holding {
+            shared.primary.release();
+        }
+        Ok(())
+    }
+
+    /// Watches one session's connection from a thread that nothing holds up.
+    fn start_pulse(&self) {
+        let (shared, epoch) = (self.shared.clone(), self.epoch);
+        let beat = move || {
+            let primary = &shared.primary;
+            let mut pulse = Pulse::new(shared.options.peer_timeout, primary.now());
+            while primary.try_attached(epoch) {
+                std::thread::sleep(TICK);
+                let (heard, sent) = primary.heard_and_sent();
+                match pulse.tick(primary.now(), heard, sent) {
+                    Beat::Well => {}
+                    Beat::Speak => primary.speak(),
+                    Beat::Lost(_) if primary.unread() => {}
+                    Beat::Lost(silence) => {
+                        let reason = format!("the secondary has been silent for {:.1} s", silence.as_secs_f32());
+                        primary.drop_peer(reason, "peer_silent");
+                    }
+                }
+            }
+        };
+        if let Err(why) = thread("pulse", beat) {
+            self.shared.primary.drop_peer(format!("its connection cannot be watched: {why}"), "internal");
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The secondary's side of a session: operations are applied in the order in which they arrive, by one
+//! thread; what has to be on stable storage is flushed by a small pool, so that nobody waits for a disk but
+//! those who asked for it. One acknowledgement covers everything that one receive brought.
+//!
+//! The prefix promise holds by construction: the primary issues an operation `after` those whose
+//! acknowledgement it has seen, and this node acknowledged only what it had applied. That is checked.
+
+use super::primary::Source;
+use crate::apply::remote::{ApplyError, Incoming, Touched, apply};
+use crate::apply::{Exclude, flush};
+use crate::id::{ObjectId, Seq, Stamp};
+use crate::limits::{APPLY_FLUSHERS, FLUSH_QUEUE};
+use crate::objects::Objects;
+use crate::op::{self, kind};
+use crate::resync::target::Target;
+use crate::sys;
+use crate::uring::Link;
+use crate::wire::{Frame, FrameReader, Header, Sealer, WireError};
+use crossbeam::channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+/// What a session tells its node. Called from the session's threads.
+pub trait Keeper: Send + Sync {
+    /// Both replicas are equal and on this disk: record it before it is acknowledged.
+    fn in_sync(&self) -> Result<(), String>;
+    /// The primary left in order; everything is on this disk.
+    fn left(&self) -> Result<(), String>;
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// The connection.
+    #[error("the connection to the primary ended: {0}")]
+    Wire(#[from] WireError),
+    /// An operation could not be applied.
+    #[error("{0}")]
+    Apply(#[from] ApplyError),
+    /// The primary broke the rules.
+    #[error("the primary sent something that makes no sense: {0}")]
+    Nonsense(String),
+}
+
+struct Voice {
+    sealer: Sealer,
+    out: Vec<u8>,
+}
+
+/// A flush that somebody waits for.
+struct Flush {
+    seq: Seq,
+    data_only: bool,
+    what: What,
+}
+
+enum What {
+    Objects(Touched),
+    All,
+    InSync,
+    Left,
+}
+
+/// One session with a primary.
+pub struct Session {
+    objects: Arc<Objects>,
+    link: Arc<dyn Link>,
+    voice: Mutex<Voice>,
+    applied: AtomicU64,
+    heard: AtomicU64,
+    sent: AtomicU64,
+    /// The pair was a mirror in this session.
+    synced: AtomicBool,
+    over: AtomicBool,
+    keeper: Arc<dyn Keeper>,
+    start: Instant,
+    flush_delay: Duration,
+}
+
+impl Session {
+    /// Takes over a connection whose handshake is done.
+    pub fn new(objects: Arc<Objects>, link: Arc<dyn Link>, sealer: Sealer, keeper: Arc<dyn Keeper>) -> Arc<Session> {
+        Arc::new(Session {
+            objects,
+            link,
+            voice: Mutex::new(Voice { sealer, out: Vec::with_capacity(4096) }),
+            applied: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            synced: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            keeper,
+            start: Instant::now(),
+            flush_delay: crate::node::faults::flush_delay(),
+        })
+    }
+
+    /// The session's own clock.
+    pub fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// When the primary was heard last, and when something was sent last. Bytes that wait to be read while an
+    /// operation is being applied count as heard.
+    pub fn heard_and_sent(&self) -> (Duration, Duration) {
+        if self.link.readable(Duration::ZERO).unwrap_or(false) {
+            self.hear();
+        }
+        (Duration::from_micros(self.heard.load(SeqCst)), Duration::from_micros(self.sent.load(SeqCst)))
+    }
+
+    fn hear(&self) {
+        self.heard.store(self.start.elapsed().as_micros() as u64, SeqCst);
+    }
+
+    /// Ends the connection.
+    pub fn hang_up(&self) {
+        self.link.shutdown();
+    }
+
+    /// Whether the session has ended.
+    pub fn is_over(&self) -> bool {
+        self.over.load(SeqCst)
+    }
+
+    /// The objects of this session.
+    pub fn objects(&self) -> &Arc<Objects> {
+        &self.objects
+    }
+
+    /// Highest operation applied.
+    pub fn applied(&self) -> Seq {
+        self.applied.load(SeqCst)
+    }
+
+    /// The pair was a mirror in this session.
+    pub fn was_in_sync(&self) -> bool {
+        self.synced.load(SeqCst)
+    }
+
+    /// Acknowledges everything applied so far.
+    pub fn acknowledge(&self) -> Result<(), WireError> {
+        self.say(kind::ACK, &[])
+    }
+
+    fn say(&self, kind: u8, body: &[u8]) -> Result<(), WireError> {
+        let mut voice = self.voice.lock();
+        let mut header = Header::new(kind).order(self.applied.load(SeqCst), 0);
+        let Voice { sealer, out } = &mut *voice;
+        out.clear();
+        sealer.seal(&mut header, body, &[], out)?;
+        self.sent.store(self.start.elapsed().as_micros() as u64, SeqCst);
+        Ok(self.link.send_all(out)?)
+    }
+
+    /// Tells the primary that this node cannot go on, and why.
+    pub fn fail(&self, reason: &str) {
+        // If even this cannot be said, the closed connection says enough.
+        let _ = self.say(kind::FAILED, &op::encode(&op::Failed { reason: reason.to_owned() }));
+    }
+
+    /// Serves the session until it ends. `hidden` is the hidden directory of this replica.
+    pub fn serve(self: &Arc<Session>, reader: FrameReader<Source>, hidden: &OwnedFd, exclude: Exclude) -> Ended {
+        let (flushes, jobs) = bounded::<Flush>(FLUSH_QUEUE);
+        let workers: Vec<_> = (0..APPLY_FLUSHERS)
+            .filter_map(|number| {
+                let (session, jobs) = (self.clone(), jobs.clone());
+                std::thread::Builder::new().name(format!("disk-{number}")).spawn(move || session.flusher(&jobs)).ok()
+            })
+            .collect();
+        let ended = match Target::new(hidden, exclude) {
+            Ok(target) => self.receive(reader, target, &flushes),
+            Err(why) => ApplyError::System { what: "prepare the resync", why }.into(),
+        };
+        if !matches!(ended, Ended::Wire(_)) {
+            self.fail(&format!("the secondary cannot go on: {ended}"));
+        }
+        drop(flushes);
+        self.over.store(true, SeqCst);
+        self.hang_up();
+        for worker in workers {
+            let _ = worker.join();
+        }
+        self.objects.write_old_times(0);
+        ended
+    }
+
+    fn receive(&self, mut reader: FrameReader<Source>, target: Target, flushes: &Sender<Flush>) -> Ended {
+        let mut order = Order { session: self, target: Some(target), flushes, open: None, first: true };
+        loop {
+            match order.batch(&mut reader) {
+                Ok(()) => {}
+                Err(ended) => return ended,
+            }
+        }
+    }
+
+    fn flusher(&self, jobs: &Receiver<Flush>) {
+        for job in jobs {
+            if !self.flush_delay.is_zero() {
+                std::thread::sleep(self.flush_delay);
+            }
+            if let Err(reason) = self.flush_one(&job) {
+                tracing::error!(%reason, "this node's disk refuses");
+                self.fail(&format!("the secondary's disk refuses: {reason}"));
+                return self.hang_up();
+            }
+            if self.say(kind::ACK, &job.seq.to_le_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn flush_one(&self, job: &Flush) -> Result<(), String> {
+        let words = |why: Errno| why.to_string();
+        match &job.what {
+            What::Objects(Touched::Nothing) => Ok(()),
+            What::Objects(Touched::Objects(objects)) => {
+                objects.iter().filter(|live| live.flushable()).try_for_each(|live| flush(live, job.data_only)).map_err(words)
+            }
+            What::All | What::InSync | What::Left => {
+                self.objects.write_old_times(0);
+                sys::syncfs(self.objects.root()).map_err(words)?;
+                match job.what {
+                    What::InSync => {
+                        self.keeper.in_sync()?;
+                        self.synced.store(true, SeqCst);
+                        Ok(())
+                    }
+                    What::Left => self.keeper.left(),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// The order of a session: what arrives is checked, applied and counted.
+struct Order<'a> {
+    session: &'a Session,
+    target: Option<Target>,
+    flushes: &'a Sender<Flush>,
+    /// Operation of which more frames follow.
+    open: Option<Seq>,
+    /// The first operation of a session may have any number.
+    first: bool,
+}
+
+impl Order<'_> {
+    /// Receives once, applies all of it, acknowledges once.
+    fn batch(&mut self, reader: &mut FrameReader<Source>) -> Result<(), Ended> {
+        reader.fill()?;
+        self.session.hear();
+        let before = self.session.applied.load(SeqCst);
+        while let Some(frame) = reader.next()? {
+            self.frame(&frame)?;
+        }
+        if self.session.applied.load(SeqCst) != before {
+            self.session.acknowledge()?;
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<(), Ended> {
+        let header = frame.header;
+        if header.kind == kind::PING {
+            return Ok(());
+        }
+        let seq = header.seq.get();
+        let applied = self.session.applied.load(SeqCst);
+        let expected = self.open.unwrap_or(applied + 1);
+        if seq != expected && !(self.first && seq > 0) {
+            return Err(Ended::Nonsense(format!("operation {seq} where {expected} was expected")));
+        }
+        if !self.first && header.after.get() > applied {
+            return Err(Ended::Nonsense(format!("operation {seq} comes after {}, which was never acknowledged", header.after.get())));
+        }
+        self.first = false;
+        let op = Incoming {
+            kind: header.kind,
+            flags: header.flags,
+            object: ObjectId(header.object.get()),
+            offset: header.offset.get(),
+            mtime: Stamp { sec: header.mtime_sec.get(), nsec: header.mtime_nsec.get() },
+            aux: header.aux.get(),
+            body: frame.body,
+            payload: frame.payload,
+        };
+        let what = self.apply(&op)?;
+        if header.flags & op::MORE != 0 && header.kind == kind::WRITE {
+            self.open = Some(seq);
+            return Ok(());
+        }
+        self.open = None;
+        self.session.applied.store(seq, SeqCst);
+        if let Some(what) = what {
+            let flush = Flush { seq, data_only: op.flags & op::VARIANT != 0 || op.kind == kind::WRITE, what };
+            // Bounded: when the disk is far behind, receiving waits for it, and so does the primary.
+            if self.flushes.send(flush).is_err() {
+                return Err(Ended::Nonsense("the flush threads ended".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies one frame; gives what has to be flushed before the operation is complete, if anything.
+    fn apply(&mut self, op: &Incoming<'_>) -> Result<Option<What>, Ended> {
+        let objects = &self.session.objects;
+        let stable = op.flags & op::STABLE != 0;
+        let syncing = |target: &mut Option<Target>, act: &mut dyn FnMut(&mut Target) -> Result<(), ApplyError>| match target {
+            Some(target) => act(target).map_err(Ended::from),
+            None => Err(Ended::Nonsense("a step of a resync that is over".into())),
+        };
+        match op.kind {
+            kind::SYNC_NAMES => syncing(&mut self.target, &mut |target| target.names(objects, op))?,
+            kind::PARK => syncing(&mut self.target, &mut |target| target.parked(objects, op))?,
+            kind::PLACE => syncing(&mut self.target, &mut |target| target.placed(objects, op))?,
+            kind::SYNC_PURGE => syncing(&mut self.target, &mut Target::purge)?,
+            kind::SYNC_META => syncing(&mut self.target, &mut |target| target.meta(objects, op))?,
+            kind::SYNC_DONE => {
+                syncing(&mut self.target, &mut Target::purge)?;
+                self.target = None;
+                return Ok(Some(What::InSync));
+            }
+            kind::SYNC_ALL => return Ok(Some(What::All)),
+            kind::LEAVE => return Ok(Some(What::Left)),
+            kind::UNLINK | kind::RENAME => {
+                let touched = self.unlink_or_rename(op)?;
+                return Ok(stable.then_some(What::Objects(touched)));
+            }
+            _ => {
+                let touched = apply(objects, op)?;
+                return Ok(stable.then_some(What::Objects(touched)));
+            }
+        }
+        Ok(stable.then_some(What::Objects(Touched::Nothing)))
+    }
+
+    /// While a resync runs, a directory may hold what the primary's does not: then it is put aside first.
+    fn unlink_or_rename(&mut self, op: &Incoming<'_>) -> Result<Touched, Ended> {
+        let objects = &self.session.objects;
+        let full = |error: &ApplyError| matches!(error, ApplyError::System { why: Errno::NOTEMPTY | Errno::EXIST, .. });
+        match (apply(objects, op), &mut self.target) {
+            (Err(error), Some(target)) if full(&error) => {
+                if op.kind == kind::UNLINK {
+                    let name = op::decode(op.body).map_err(Ended::Nonsense)?;
+                    target.park_directory(objects, &name)?;
+                    return Ok(Touched::Nothing);
+                }
+                let rename: op::Rename = op::decode(op.body).map_err(Ended::Nonsense)?;
+                target.park_directory(objects, &rename.to)?;
+                Ok(apply(objects, op)?)
+            }
+            (outcome, _) => Ok(outcome?),
+        }
+    }
+}

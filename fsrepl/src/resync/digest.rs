@@ -1,0 +1,50 @@
+//! What content is, in blake3 digests of blocks: compared instead of sent.
+
+use crate::id::ObjectId;
+use crate::limits::COMPARE_BLOCK;
+use crate::objects::Objects;
+use crate::op::{Answer, Query};
+use crate::sys::Sys;
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
+
+/// Digest of one block.
+pub type Digest = [u8; 32];
+
+/// Digests of the blocks of `data`.
+pub fn of(data: &[u8]) -> Vec<Digest> {
+    data.chunks(COMPARE_BLOCK).map(|block| *blake3::hash(block).as_bytes()).collect()
+}
+
+/// Reads until `into` is full or the file ends.
+pub fn read_fully(fd: BorrowedFd<'_>, offset: u64, into: &mut [u8]) -> Sys<usize> {
+    let mut done = 0;
+    while done < into.len() {
+        match rustix::io::pread(fd, &mut into[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(Errno::INTR) => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(done)
+}
+
+/// The secondary's answer. What it cannot read it does not have: the primary will send it.
+pub fn answer(objects: &Objects, query: &Query) -> Answer {
+    use rustix::fd::AsFd;
+    crate::apply::identity::as_root();
+    let mut buffer = Vec::new();
+    let mut piece = |id: ObjectId, offset: u64, length: u32| -> Sys<(u64, Vec<Digest>)> {
+        let live = objects.live(id)?;
+        let size = rustix::fs::fstat(&*live)?.st_size as u64;
+        if size <= offset {
+            return Ok((size, Vec::new()));
+        }
+        buffer.resize(length as usize, 0);
+        let got = read_fully(live.as_fd(), offset, &mut buffer)?;
+        Ok((size, of(&buffer[..got])))
+    };
+    let pieces = query.pieces.iter().map(|(id, offset, length)| piece(*id, *offset, (*length).min(1 << 20)).unwrap_or_default()).collect();
+    Answer { number: query.number, pieces }
+}

@@ -1,0 +1,14 @@
+//! Bringing a secondary up to date while the application writes: names first ([`names`]), then content by
+//! object ([`content`]); [`target`] is the secondary's side of names, [`digest`] of content.
+//!
+//! Everything that changes the secondary's tree travels in the ordered stream, under the lock of the object
+//! it concerns. So there is one order, and live operations and the resync never overtake each other; what
+//! the secondary does not know yet is not sent, because the resync will read it later, under the same lock.
+
+mod content;
+pub mod digest;
+mod names;
+mod source;
+pub mod target;
+
+pub use source::{Ask, Broken, Progress, Sync};

@@ -1,0 +1,89 @@
+//! Names: directory after directory, each under its lock, so that later changes of it travel as operations.
+
+use super::source::{Broken, Sync};
+use crate::apply::{HIDDEN, describe, identity, read_directory};
+use crate::id::ObjectId;
+use crate::limits::RESYNC_NAMES;
+use crate::objects::{Kind, Live, mtime};
+use crate::op::{self, Create, Op, SyncNames, kind};
+use crate::sys::{Sys, cstr};
+use rustix::fd::AsFd;
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::Ordering::Relaxed;
+
+impl Sync<'_> {
+    /// Tells the secondary all names of one directory.
+    pub(super) fn names(&mut self, id: ObjectId) -> Result<(), Broken> {
+        let volume = self.volume;
+        identity::as_root();
+        {
+            let _held = volume.objects.locks.one(id);
+            if volume.objects.is_orphan(id) || volume.objects.table.look(id, |entry| entry.names_epoch) == Some(self.epoch) {
+                return Ok(());
+            }
+            let Some(live) = Self::unless_gone(id, volume.objects.live(id))? else { return Ok(()) };
+            self.send_names(id, &live)?;
+            volume.objects.table.change(id, |entry| entry.names_epoch = self.epoch);
+        }
+        self.contents.push_back((id, 0));
+        self.progress.files.0.fetch_add(1, Relaxed);
+        self.pace()
+    }
+
+    fn send_names(&mut self, id: ObjectId, live: &Live) -> Result<(), Broken> {
+        let local = |why| Broken::Local(id, why);
+        let entries = read_directory(live).map_err(local)?;
+        let stamp = mtime(&rustix::fs::fstat(live).map_err(local)?);
+        let mut parts = entries.chunks(RESYNC_NAMES).peekable();
+        let mut first = op::FIRST;
+        loop {
+            let part = parts.next().unwrap_or(&[]);
+            let mut names = SyncNames { entries: Vec::with_capacity(part.len()) };
+            for entry in part.iter().filter(|entry| !(id == ObjectId::ROOT && entry.name == HIDDEN)) {
+                match self.name(id, live, &entry.name) {
+                    Ok(Some(named)) => names.entries.push(named),
+                    Ok(None) | Err(Errno::NOENT) => {}
+                    Err(why) => return Err(local(why)),
+                }
+            }
+            let more = if parts.peek().is_some() { op::MORE } else { 0 };
+            let op = Op { flags: first | more, ..Op::new(kind::SYNC_NAMES, id).mtime(stamp).body(&names) };
+            self.push(&op, false)?;
+            first = 0;
+            if more == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One entry; none if it is excluded.
+    fn name(&mut self, parent: ObjectId, dir: &Live, name: &OsStr) -> Sys<Option<(ObjectId, Create)>> {
+        let volume = self.volume;
+        let path = cstr(name)?;
+        let stat = rustix::fs::statat(dir, &*path, AtFlags::SYMLINK_NOFOLLOW)?;
+        let id = volume.objects.identify(dir.as_fd(), parent, &path, &stat)?;
+        if volume.objects.table.is_local(parent) || volume.exclude.matches(dir.as_fd(), name) {
+            volume.objects.table.set_local(id);
+            return Ok(None);
+        }
+        let target = match Kind::of(stat.st_mode) {
+            Kind::Symlink => Some(rustix::fs::readlinkat(dir, &*path, Vec::new())?.into_bytes()),
+            Kind::Directory => {
+                self.directories.push_back(id);
+                None
+            }
+            _ => None,
+        };
+        if Kind::of(stat.st_mode) != Kind::Directory {
+            let size = if Kind::of(stat.st_mode) == Kind::File { stat.st_size as u64 } else { 0 };
+            self.contents.push_back((id, size));
+            self.progress.files.0.fetch_add(1, Relaxed);
+            self.progress.bytes.0.fetch_add(size, Relaxed);
+        }
+        let create = describe(parent, name, &stat, (stat.st_mode, 0), target.as_deref().map(OsStr::from_bytes), mtime(&stat));
+        Ok(Some((id, create)))
+    }
+}
