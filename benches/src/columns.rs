@@ -97,8 +97,7 @@ impl Rig {
         }
         let hosts = Hosts::new()?;
         let context = context.clone();
-        let mut rig =
-            Rig { root, context, fuse: None, pair: None, echo: None, relays: Vec::new(), needs, hosts };
+        let mut rig = Rig { root, context, fuse: None, pair: None, echo: None, relays: Vec::new(), needs, hosts };
         if needs.wire && columns.contains(&Column::Raw) {
             rig.echo = Some(Echo::start(&rig, &rig.root.join("raw-b").join("echoed"))?);
             rig.add_relay(echo::PORT, rig.hosts.b.at(echo::PORT))?;

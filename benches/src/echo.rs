@@ -35,9 +35,8 @@ impl Echo {
         let exe = std::env::current_exe()?;
         let at = rig.hosts().b.at(PORT).to_string();
         let log = rig.log("echo");
-        let server = rig.hosts().b.inside(|| {
-            Server::start("the echo server", Command::new(exe).arg(ECHO).arg(at).arg(file), log, Signal::TERM)
-        })?;
+        let server =
+            rig.hosts().b.inside(|| Server::start("the echo server", Command::new(exe).arg(ECHO).arg(at).arg(file), log, Signal::TERM))?;
         server.wait_for("ready line", PATIENCE, |line| line == "ready")?;
         Ok(Echo { _server: server })
     }

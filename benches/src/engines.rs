@@ -4,9 +4,10 @@ use crate::columns::{Column, Rig};
 use crate::hosts::run;
 use crate::options::Regime;
 use crate::server::{Server, Signal};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::mount::UnmountFlags;
 use serde_json::Value;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -15,6 +16,13 @@ use std::time::Duration;
 pub const PORT: u16 = 7400;
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const IN_SYNC_WITHIN: Duration = Duration::from_secs(120);
+
+/// What statfs says of a FUSE file system.
+const FUSE_SUPER_MAGIC: rustix::fs::FsWord = 0x6573_5546;
+/// The secondary's directory.
+const REPLICA: &str = "ours-b";
+/// Written at the primary, looked for at the secondary.
+const PROBE: &str = ".bench-probe";
 
 /// A running `understudy mount`.
 pub struct Mounted {
@@ -28,6 +36,8 @@ pub struct Pair {
     pub primary: Mounted,
     /// On host B.
     pub secondary: Server,
+    replica: PathBuf,
+    probes: u64,
 }
 
 impl Mounted {
@@ -44,6 +54,8 @@ impl Mounted {
         let server = rig.hosts().a.inside(|| Server::start(name, &mut command, log, Signal::TERM))?;
         let mounted = Mounted { server: Some(server), dir };
         mounted.server().wait_for("ready line", READY_WITHIN, is_ready)?;
+        let kind = rustix::fs::statfs(&mounted.dir).with_context(|| format!("{name}: cannot look at its directory"))?.f_type;
+        ensure!(kind == FUSE_SUPER_MAGIC, "{name} says `ready`, but its directory is no FUSE file system (type {kind:#x})");
         Ok(mounted)
     }
 
@@ -87,7 +99,7 @@ impl Pair {
         }
         let primary = Mounted::start(rig, "the primary", command, "primary", dir)?;
         primary.server().wait_for("state PRIM, in sync,", IN_SYNC_WITHIN, |line| is_state(line, "PRIM"))?;
-        Ok(Pair { primary, secondary })
+        Ok(Pair { primary, secondary, replica: rig.path(REPLICA), probes: 0 })
     }
 
     /// Fails when an engine ended or the primary went on alone.
@@ -95,16 +107,26 @@ impl Pair {
         self.primary.check()?;
         self.secondary.check()?;
         let lost = self.primary.server().new_lines().into_iter().find(|line| is_state(line, "ALONE"));
-        match lost {
-            None => Ok(()),
-            Some(line) => bail!("the pair fell out of sync while measured: {line}"),
+        if let Some(line) = lost {
+            bail!("the pair fell out of sync while measured: {line}");
         }
+        self.probe()
+    }
+
+    /// A write that has returned is on the other side: figures of a pair that does not replicate would be fine ones.
+    fn probe(&mut self) -> Result<()> {
+        self.probes += 1;
+        let text = self.probes.to_string();
+        fs::write(self.primary.dir.join(PROBE), &text)?;
+        let found = fs::read_to_string(self.replica.join(PROBE)).context("the secondary lacks a file that was written")?;
+        ensure!(found == text, "the secondary has `{found}` where `{text}` was written");
+        Ok(())
     }
 }
 
 fn receive(rig: &Rig, key: &Path) -> Result<Server> {
     let mut command = understudy(rig, "secondary");
-    command.arg("receive").arg(rig.path("ours-b")).arg("--listen").arg(rig.hosts().b.at(PORT).to_string());
+    command.arg("receive").arg(rig.path(REPLICA)).arg("--listen").arg(rig.hosts().b.at(PORT).to_string());
     command.arg("--key").arg(key).args(["--name", "bench", "--json"]);
     let log = rig.log("secondary");
     let server = rig.hosts().b.inside(|| Server::start("the secondary", &mut command, log, Signal::TERM))?;

@@ -38,11 +38,8 @@ impl Host {
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                rustix::thread::move_into_link_name_space(
-                    self.net.as_fd(),
-                    Some(rustix::thread::LinkNameSpaceType::Network),
-                )
-                .context("cannot enter the network namespace")?;
+                rustix::thread::move_into_link_name_space(self.net.as_fd(), Some(rustix::thread::LinkNameSpaceType::Network))
+                    .context("cannot enter the network namespace")?;
                 work()
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -53,9 +53,7 @@ fn outer(options: Options) -> Result<u8> {
         return list().map(|()| 0);
     }
     let loads = chosen(&options.names)?;
-    let needs_engine = loads.iter().any(|(_, load)| {
-        load.columns().iter().any(|column| column.needs_engine() && options.wants(*column))
-    });
+    let needs_engine = loads.iter().any(|(_, load)| load.columns().iter().any(|column| column.needs_engine() && options.wants(*column)));
     let binary = binary(&options)?;
     if needs_engine && !binary.exists() {
         bail!("{} is not there: `cargo build --release`, or leave out its columns by --columns", binary.display());
@@ -74,17 +72,20 @@ fn inner(data: &Path, mut options: Options) -> Result<u8> {
     let mut needed = vec![binary.as_path(), exe.as_path()];
     needed.extend(options.json.as_deref());
     let base = sandbox::enter(data, &needed)?;
+    let machine = report::Machine::new(); // counts the processors before they are restricted
     let _held = regime::enter(options.regime)?;
-    let setting = Setting { base, options, binary };
-    measure_all(&setting)
+    measure_all(&machine, &Setting { base, options, binary })
 }
 
-fn measure_all(setting: &Setting) -> Result<u8> {
-    let machine = report::Machine::new();
+fn measure_all(machine: &report::Machine, setting: &Setting) -> Result<u8> {
     report::show(&machine.heading(setting))?;
     let mut benches = Vec::new();
     let mut code = 0;
     for (name, mut load) in chosen(&setting.options.names)? {
+        if run::columns(load.as_ref(), setting).is_empty() {
+            eprintln!("{name}: has none of the chosen columns");
+            continue;
+        }
         match run::measure(name, load.as_mut(), setting) {
             Ok(series) => {
                 report::show(&report::table(name, load.as_ref(), &series, setting))?;

@@ -2,13 +2,12 @@
 
 use crate::columns::{Column, Setting};
 use crate::loads::Load;
-use crate::stats::{Aim, Bound, Reference, Series, Summary};
+use crate::stats::{Aim, Bound, Metric, Reference, Series, Summary};
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-const COLUMNS: [Column; 6] =
-    [Column::Plain, Column::Fuse, Column::Raw, Column::Floor, Column::Ours, Column::Peer];
+const COLUMNS: [Column; 6] = [Column::Plain, Column::Fuse, Column::Raw, Column::Floor, Column::Ours, Column::Peer];
 
 /// What is told once for all tables.
 pub struct Machine {
@@ -57,20 +56,27 @@ fn regime(setting: &Setting) -> String {
 pub fn table(name: &str, load: &dyn Load, series: &Series, setting: &Setting) -> String {
     let mut out = format!("\n{name} — {}\n", load.about());
     for metric in load.metrics() {
-        let label = if metric.unit.is_empty() { metric.name.to_owned() } else { format!("{}, {}", metric.name, metric.unit) };
-        let _ = writeln!(out, "  {label}");
-        for column in COLUMNS {
-            if let Some(summary) = Summary::of(&series.values(column, metric.name)) {
-                let plain = Summary::of(&series.ratios(metric.name, column, Reference::To(Column::Plain)));
-                let to_plain = plain.filter(|_| column != Column::Plain).map_or(String::new(), |s| {
-                    format!("   {} × plain", range(s))
-                });
-                let _ = writeln!(out, "    {:<6} {:<28}{to_plain}", column.name(), range(summary));
-            }
-        }
+        out += &rows(metric, series);
     }
     for aim in load.aims().iter().filter(|aim| aim.applies(setting.options.regime)) {
         let _ = writeln!(out, "  {}", aim_line(aim, series));
+    }
+    out
+}
+
+/// One figure in all columns that have it.
+fn rows(metric: &Metric, series: &Series) -> String {
+    let mut out = String::new();
+    for column in COLUMNS {
+        let Some(summary) = Summary::of(&series.values(column, metric.name)) else { continue };
+        if out.is_empty() {
+            let unit = if metric.unit.is_empty() { String::new() } else { format!(", {}", metric.unit) };
+            let _ = writeln!(out, "  {}{unit}", metric.name);
+        }
+        let ratio = Summary::of(&series.ratios(metric.name, column, Reference::To(Column::Plain)));
+        let to_plain = ratio.filter(|_| column != Column::Plain).map(|ratio| format!("{} × plain", range(ratio)));
+        let line = format!("    {:<6} {:<28} {}", column.name(), range(summary), to_plain.unwrap_or_default());
+        let _ = writeln!(out, "{}", line.trim_end());
     }
     out
 }
@@ -108,19 +114,22 @@ fn figure(value: f64) -> String {
 
 /// One bench as JSON.
 pub fn bench_json(name: &str, load: &dyn Load, series: &Series, setting: &Setting) -> Value {
-    let metrics: Vec<Value> = load.metrics().iter().map(|metric| {
-        let columns: serde_json::Map<String, Value> = COLUMNS
-            .iter()
-            .filter_map(|column| {
-                let rounds = series.values(*column, metric.name);
-                let summary = Summary::of(&rounds)?;
-                Some((column.name().to_owned(), json!({ "summary": summary, "rounds": rounds })))
-            })
-            .collect();
-        json!({ "name": metric.name, "unit": metric.unit, "columns": columns })
-    }).collect();
-    let aims: Vec<Value> =
-        load.aims().iter().filter(|aim| aim.applies(setting.options.regime)).map(|aim| aim_json(aim, series)).collect();
+    let metrics: Vec<Value> = load
+        .metrics()
+        .iter()
+        .map(|metric| {
+            let columns: serde_json::Map<String, Value> = COLUMNS
+                .iter()
+                .filter_map(|column| {
+                    let rounds = series.values(*column, metric.name);
+                    let summary = Summary::of(&rounds)?;
+                    Some((column.name().to_owned(), json!({ "summary": summary, "rounds": rounds })))
+                })
+                .collect();
+            json!({ "name": metric.name, "unit": metric.unit, "columns": columns })
+        })
+        .collect();
+    let aims: Vec<Value> = load.aims().iter().filter(|aim| aim.applies(setting.options.regime)).map(|aim| aim_json(aim, series)).collect();
     json!({ "name": name, "about": load.about(), "metrics": metrics, "aims": aims })
 }
 

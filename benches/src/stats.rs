@@ -142,10 +142,7 @@ mod tests {
     use super::*;
 
     fn round(plain: f64, ours: f64) -> Round {
-        Round::from([
-            (Column::Plain, Readings::from([("rate", plain)])),
-            (Column::Ours, Readings::from([("rate", ours)])),
-        ])
+        Round::from([(Column::Plain, Readings::from([("rate", plain)])), (Column::Ours, Readings::from([("rate", ours)]))])
     }
 
     #[test]

@@ -31,11 +31,7 @@ impl Load for Fdatasync {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        &[
-            Metric { name: ONE, unit: "µs" },
-            Metric { name: FOUR, unit: "kop/s" },
-            Metric { name: WRITE, unit: "µs" },
-        ]
+        &[Metric { name: ONE, unit: "µs" }, Metric { name: FOUR, unit: "kop/s" }, Metric { name: WRITE, unit: "µs" }]
     }
 
     fn aims(&self) -> &'static [Aim] {
@@ -74,11 +70,7 @@ impl Load for Fdatasync {
         let one = flush_blocks(&paths(rig, column, 0), count, self.round)?;
         let files: Vec<_> = (0..JOBS).map(|job| paths(rig, column, job)).collect();
         let four = rate(JOBS, count, |job| flush_blocks(&files[job as usize], count, job + 1).map(drop))?;
-        Ok(Readings::from([
-            (WRITE, write.percentile_us(50.0)),
-            (ONE, one.percentile_us(50.0)),
-            (FOUR, four / 1e3),
-        ]))
+        Ok(Readings::from([(WRITE, write.percentile_us(50.0)), (ONE, one.percentile_us(50.0)), (FOUR, four / 1e3)]))
     }
 
     fn floor(&self, round: &Round) -> Option<Readings> {

@@ -114,9 +114,7 @@ pub fn rate(jobs: u64, each: u64, work: impl Fn(u64) -> Result<()> + Sync) -> Re
     std::thread::scope(|scope| {
         let work = &work;
         let threads: Vec<_> = (0..jobs).map(|job| scope.spawn(move || work(job))).collect();
-        threads
-            .into_iter()
-            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })?;
     Ok((jobs * each) as f64 / start.elapsed().as_secs_f64())
 }

@@ -36,11 +36,7 @@ impl Load for Pgbench {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        if self.distance {
-            &const { [at(0), at(1), at(2), at(3)] }
-        } else {
-            &[Metric { name: TPS, unit: "tps" }]
-        }
+        if self.distance { &const { [at(0), at(1), at(2), at(3)] } } else { &[Metric { name: TPS, unit: "tps" }] }
     }
 
     fn aims(&self) -> &'static [Aim] {
@@ -48,11 +44,7 @@ impl Load for Pgbench {
     }
 
     fn columns(&self) -> &'static [Column] {
-        if self.distance {
-            &[Column::Ours, Column::Peer]
-        } else {
-            &[Column::Plain, Column::Fuse, Column::Ours, Column::Peer]
-        }
+        if self.distance { &[Column::Ours, Column::Peer] } else { &[Column::Plain, Column::Fuse, Column::Ours, Column::Peer] }
     }
 
     fn needs(&self) -> Needs {
@@ -60,23 +52,23 @@ impl Load for Pgbench {
     }
 
     fn prepare(&mut self, rig: &mut Rig, column: Column) -> Result<()> {
-        let database = Database::start(rig, column)?;
+        let mut database = Database::start(rig, column)?;
+        database.bench(rig.size(5, 1))?; // fills its caches
         self.databases.insert(column, database);
         Ok(())
     }
 
     fn run(&mut self, rig: &mut Rig, column: Column) -> Result<Readings> {
         let database = self.databases.get_mut(&column).context("the database is made in prepare")?;
-        let seconds = rig.size(15, 3);
         database.checkpoint()?;
         rig.settle()?;
         if !self.distance {
-            return Ok(Readings::from([(TPS, database.bench(seconds)?.tps)]));
+            return Ok(Readings::from([(TPS, database.bench(rig.size(15, 3))?.tps)]));
         }
         let mut readings = Readings::new();
         for (round_trip, metric) in AT {
             rig.set_round_trip(Duration::from_millis(round_trip));
-            readings.insert(metric, database.bench(seconds)?.latency_ms);
+            readings.insert(metric, database.bench(rig.size(8, 3))?.latency_ms);
         }
         rig.set_round_trip(Duration::ZERO);
         Ok(readings)

@@ -69,11 +69,7 @@ fn used(rig: &Rig, primary: u32, secondary: Option<u32>) -> Result<Readings> {
         (WIRE, proc::wire_bytes(&rig.hosts().a)?),
     ]);
     if let Some(pid) = secondary {
-        used.extend([
-            (CPU_B, proc::cpu_seconds(pid)? * 1e6),
-            (SWITCHES_B, proc::switches(pid)?),
-            (DISK_B, proc::disk_bytes(pid)?),
-        ]);
+        used.extend([(CPU_B, proc::cpu_seconds(pid)? * 1e6), (SWITCHES_B, proc::switches(pid)?), (DISK_B, proc::disk_bytes(pid)?)]);
     }
     Ok(used)
 }

@@ -7,8 +7,7 @@ use crate::stats::{Aim, Bound, Metric, Readings, Reference};
 use anyhow::Result;
 use std::time::Duration;
 
-const AT: [(u64, &str); 4] =
-    [(0, "write p50 at 0 ms"), (1, "write p50 at 1 ms"), (2, "write p50 at 2 ms"), (5, "write p50 at 5 ms")];
+const AT: [(u64, &str); 4] = [(0, "write p50 at 0 ms"), (1, "write p50 at 1 ms"), (2, "write p50 at 2 ms"), (5, "write p50 at 5 ms")];
 const SIZE: u64 = 16 << 20;
 
 /// See the module.

@@ -29,11 +29,7 @@ impl Load for Tree {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        &[
-            Metric { name: UNTAR, unit: "files/s" },
-            Metric { name: FIND, unit: "files/s" },
-            Metric { name: REMOVE, unit: "files/s" },
-        ]
+        &[Metric { name: UNTAR, unit: "files/s" }, Metric { name: FIND, unit: "files/s" }, Metric { name: REMOVE, unit: "files/s" }]
     }
 
     fn aims(&self) -> &'static [Aim] {

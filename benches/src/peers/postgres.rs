@@ -18,14 +18,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const SCALE: &str = "10";
 const CLIENTS: &str = "4";
 /// Alike in every column. No checkpoint and no vacuum at a moment of their own; everything that makes commits durable on.
-const SETTINGS: [&str; 6] = [
-    "shared_buffers=256MB",
-    "max_wal_size=8GB",
-    "checkpoint_timeout=1h",
-    "autovacuum=off",
-    "fsync=on",
-    "synchronous_commit=on",
-];
+const SETTINGS: [&str; 6] =
+    ["shared_buffers=256MB", "max_wal_size=8GB", "checkpoint_timeout=1h", "autovacuum=off", "fsync=on", "synchronous_commit=on"];
 
 /// Where the programs are and whom they run as.
 struct Install {
@@ -134,8 +128,7 @@ impl Database {
         let mut copy = self.install.command("pg_basebackup");
         copy.args(["--write-recovery-conf", "--no-sync", "--checkpoint=fast", "-d", &source, "-D"]).arg(&data);
         rig.hosts().b.inside(|| run(&mut copy))?;
-        self.standby =
-            Some(launch(rig, &rig.hosts().b, &self.install, "postgres-standby", &data, &socket, "")?);
+        self.standby = Some(launch(rig, &rig.hosts().b, &self.install, "postgres-standby", &data, &socket, "")?);
         self.sql("ALTER SYSTEM SET synchronous_standby_names = 'standby'")?;
         self.sql("SELECT pg_reload_conf()")?;
         let end = Instant::now() + READY_WITHIN;
@@ -170,9 +163,7 @@ impl Database {
     }
 }
 
-fn launch(
-    rig: &Rig, host: &Host, install: &Install, name: &str, data: &Path, socket: &Path, listen: &str,
-) -> Result<Server> {
+fn launch(rig: &Rig, host: &Host, install: &Install, name: &str, data: &Path, socket: &Path, listen: &str) -> Result<Server> {
     let mut command = install.command("postgres");
     command.arg("-D").arg(data).arg("-k").arg(socket).args(["-h", listen, "-p", &PORT.to_string()]);
     command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
