@@ -1,0 +1,3 @@
+//! Other programs that keep a second copy.
+
+pub mod postgres;
