@@ -42,6 +42,7 @@ impl Lab {
     pub fn host(self: &Arc<Lab>, name: &str) -> Host {
         let dir = self.dir.join(name);
         fs::create_dir_all(&dir).expect("create the host's directory");
+        let log = fs::File::create(self.dir.join(format!("{name}-host.log"))).expect("create the host's log");
         let mut unshare = Command::new("unshare")
             .args(["--net", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"])
             .arg(hand())
@@ -49,6 +50,7 @@ impl Lab {
             .arg(format!("us-{}-{name}", short(&self.id)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .expect("run unshare");
         let mut line = [0; 3];
@@ -120,6 +122,11 @@ impl Host {
         self.lab.forget(self.init);
         kill(self.init, Signal::KILL);
         let _ = self.unshare.wait();
+    }
+
+    /// The process everything on this host depends on: SIGKILL to it is a power cut.
+    pub fn first_process(&self) -> i32 {
+        self.init
     }
 
     /// True until the power is off.
