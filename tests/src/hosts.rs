@@ -170,6 +170,8 @@ impl Host {
         let at = self.dir.join(name);
         fs::create_dir_all(&at).expect("create the mount point");
         self.run([OsStr::new("mount"), OsStr::new("-o"), OsStr::new("loop"), image.as_os_str(), at.as_os_str()]);
+        // The new file system is to be an empty directory.
+        let _ = fs::remove_dir(self.view(&at).join("lost+found"));
         at
     }
 }

@@ -1,20 +1,25 @@
 //! A directory that processes work in is not mounted over: they would write past the replication.
 
 use crate::LIMIT;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use tests::engine::wait_for;
 use tests::hosts::only_child;
 use tests::lab::scenario;
 use tests::pair::Pair;
 
+/// A process on host `a` that has a file of the directory open for writing.
+fn hold(pair: &Pair) -> Child {
+    let script = format!("exec 3>>{}; exec sleep 1000", pair.dir_a.join("open").display());
+    let holder = pair.a.command("bash").args(["-c", &script]).stdin(Stdio::null()).spawn().expect("run bash");
+    wait_for(LIMIT, || pair.mounted().join("open").exists().then_some(())).expect("the file appears");
+    holder
+}
+
 #[test]
 fn directory_in_use() {
     scenario("in-use", LIMIT, |lab| {
         let mut pair = Pair::prepare(lab);
-        let file = pair.dir_a.join("open");
-        let script = format!("exec 3>>{}; exec sleep 1000 <&-", file.display());
-        let mut holder = pair.a.command("bash").args(["-c", &script]).stdin(Stdio::null()).spawn().expect("run bash");
-        wait_for(LIMIT, || file.exists().then_some(())).expect("the file appears");
+        let mut holder = hold(&pair);
         let pid = only_child(holder.id()).expect("nsenter forks");
         let inner = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the holder lives");
         let inner = inner.lines().find(|line| line.starts_with("NSpid")).expect("NSpid").to_owned();
@@ -36,15 +41,15 @@ fn directory_in_use() {
 #[test]
 fn a_directory_in_use_is_reported_at_the_end() {
     scenario("in-use-at-end", LIMIT, |lab| {
-        let pair = Pair::in_sync(lab);
-        let file = pair.mounted().join("open");
-        let held = std::fs::File::create(file).expect("create");
+        let mut pair = Pair::in_sync(lab);
+        let mut holder = hold(&pair);
         tests::hosts::kill(pair.primary().pid(), rustix::process::Signal::TERM);
         let told = wait_for(tests::engine::PATIENCE, || {
             let said = format!("{:?} {}", pair.primary().said_since(0), pair.primary().stderr());
             said.contains("use").then_some(())
         });
         assert!(told.is_some(), "nobody says who holds the directory: {}", pair.primary().stderr());
-        drop(held);
+        pair.a.power_off();
+        let _ = holder.wait();
     });
 }

@@ -26,7 +26,7 @@ fn stop(pair: &mut Pair, primary_first: bool, kill: bool) {
 fn start(pair: &mut Pair, primary_first: bool) {
     if primary_first {
         pair.primary = Some(pair.mount().spawn());
-        pair.primary().wait_state("WAIT", "uptodate");
+        pair.primary().wait_since(0, "WAIT", tests::engine::PATIENCE, |said| said.is_state("WAIT"));
         pair.secondary = Some(pair.receive().spawn());
     } else {
         pair.secondary = Some(pair.receive().spawn());
