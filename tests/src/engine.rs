@@ -4,6 +4,7 @@ use crate::hosts::{Host, kill, only_child};
 use crate::lab::understudy;
 use rustix::process::Signal;
 use serde_json::Value;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -75,8 +76,14 @@ pub struct Engine {
 
 /// `understudy` on `host` with that host's own state and run directories.
 pub fn command(host: &Host) -> Command {
-    let mut command = host.command(understudy());
-    command.env("NO_COLOR", "1");
+    command_under(host, &[])
+}
+
+/// The same under a wrapper such as `prlimit --nofile=256`, which must end in exec.
+fn command_under(host: &Host, wrapper: &[String]) -> Command {
+    let mut words = wrapper.iter().map(OsString::from).chain([understudy().as_os_str().to_owned()]);
+    let mut command = host.command(words.next().expect("at least the binary"));
+    command.args(words).env("NO_COLOR", "1");
     for place in ["state", "run", "config"] {
         let dir = host.dir.join(place);
         fs::create_dir_all(&dir).expect("create the host's places");
@@ -88,7 +95,12 @@ pub fn command(host: &Host) -> Command {
 impl Start {
     /// `understudy VERB DIR ... --json` on `host`.
     pub fn new(host: &Host, verb: &str, dir: &Path) -> Start {
-        let mut command = command(host);
+        Start::under(host, &[], verb, dir)
+    }
+
+    /// The same under a wrapper, for example one that sets limits.
+    pub fn under(host: &Host, wrapper: &[String], verb: &str, dir: &Path) -> Start {
+        let mut command = command_under(host, wrapper);
         command.arg(verb).arg(dir).arg("--json");
         let name = format!("{}-{verb}", host.name);
         let log = host.dir.with_file_name(format!("{name}.log"));
@@ -245,14 +257,33 @@ impl Engine {
         self.child.try_wait().expect("wait for a child").is_none()
     }
 
-    /// The engine must refuse to start: exit code `code` and one line that names what, why, cure.
-    pub fn must_refuse(mut self, code: i32, words: &[&str]) {
+    /// The engine must refuse to start, before it is ready: exit code 3 (refused) and a last line on
+    /// standard error that holds all `words`.
+    pub fn must_refuse(mut self, words: &[&str]) {
         let status = self.wait_exit(PATIENCE);
         let stderr = self.stderr();
-        assert_eq!(status.code(), Some(code), "{}: {status}; stderr: {stderr}", self.name);
+        assert_eq!(status.code(), Some(3), "{}: {status}; stderr: {stderr}", self.name);
+        assert!(!self.said_since(0).contains(&Said::Ready), "{}: was ready before it refused", self.name);
         let last = stderr.lines().last().unwrap_or_default().to_lowercase();
         for word in words {
             assert!(last.contains(&word.to_lowercase()), "{}: `{word}` is not in: {stderr}", self.name);
+        }
+    }
+
+    /// The engine must tell, in a state's reason or on standard error, why it does not replicate;
+    /// it may end with exit code 3 or go on waiting. One of `words` has to be there.
+    pub fn must_explain(&mut self, words: &[&str]) {
+        let fits = |text: &str| words.iter().any(|word| text.to_lowercase().contains(&word.to_lowercase()));
+        let told = wait_for(PATIENCE, || {
+            let said = self.said_since(0);
+            let reason = said.iter().any(|said| matches!(said, Said::State { reason, .. } if fits(reason)));
+            (reason || fits(&self.stderr())).then_some(())
+        });
+        let said = self.said_since(0);
+        assert!(told.is_some(), "{}: none of {words:?} in {said:?} {}", self.name, self.stderr());
+        assert!(!said.iter().any(|s| s.is_state("PRIM") || s.is_state("SECOND")), "{}: replicates: {said:?}", self.name);
+        if let Some(status) = self.child.try_wait().expect("wait for a child") {
+            assert_eq!(status.code(), Some(3), "{}: {status}", self.name);
         }
     }
 }

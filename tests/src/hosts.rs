@@ -42,6 +42,7 @@ impl Lab {
     pub fn host(self: &Arc<Lab>, name: &str) -> Host {
         let dir = self.dir.join(name);
         fs::create_dir_all(&dir).expect("create the host's directory");
+        let log = fs::File::create(self.dir.join(format!("{name}-host.log"))).expect("create the host's log");
         let mut unshare = Command::new("unshare")
             .args(["--net", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"])
             .arg(hand())
@@ -49,6 +50,7 @@ impl Lab {
             .arg(format!("us-{}-{name}", short(&self.id)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .expect("run unshare");
         let mut line = [0; 3];
@@ -122,6 +124,11 @@ impl Host {
         let _ = self.unshare.wait();
     }
 
+    /// The process everything on this host depends on: SIGKILL to it is a power cut.
+    pub fn first_process(&self) -> i32 {
+        self.init
+    }
+
     /// True until the power is off.
     pub fn is_up(&self) -> bool {
         Path::new("/proc").join(self.init.to_string()).join("root/proc").exists()
@@ -163,6 +170,8 @@ impl Host {
         let at = self.dir.join(name);
         fs::create_dir_all(&at).expect("create the mount point");
         self.run([OsStr::new("mount"), OsStr::new("-o"), OsStr::new("loop"), image.as_os_str(), at.as_os_str()]);
+        // The new file system is to be an empty directory.
+        let _ = fs::remove_dir(self.view(&at).join("lost+found"));
         at
     }
 }

@@ -25,6 +25,8 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Runs `body` as the scenario `name`; after `limit` its hosts lose power and the test fails.
 pub fn scenario(name: &str, limit: Duration, body: impl FnOnce(&Arc<Lab>) + Send + 'static) {
+    // Building is not the scenario's time.
+    understudy();
     let lab = Lab::new(name);
     let (done, ended) = channel();
     let of_body = lab.clone();
@@ -77,6 +79,12 @@ impl Lab {
     /// Forgets a host that has ended.
     pub(crate) fn forget(&self, init: i32) {
         self.inits.lock().expect("no panic under this lock").retain(|&known| known != init);
+    }
+
+    /// Empties the scratch directory, for scenarios that begin again with new hosts.
+    pub fn clear(&self) {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return };
+        entries.flatten().for_each(|entry| remove_tree(&entry.path()));
     }
 
     fn power_off(&self) {

@@ -24,6 +24,8 @@ pub struct Pair {
     pub key: PathBuf,
     pub primary: Option<Engine>,
     pub secondary: Option<Engine>,
+    /// What engines are started under (limits); empty as usual.
+    pub wrapper: Vec<String>,
 }
 
 impl Pair {
@@ -42,7 +44,7 @@ impl Pair {
             host.run([Path::new("mkdir"), Path::new("-p"), dir]);
         }
         let key = make_key(&lab.dir.join("pair.key"), 1);
-        Pair { a, b, link, dir_a, dir_b, key, primary: None, secondary: None }
+        Pair { a, b, link, dir_a, dir_b, key, primary: None, secondary: None, wrapper: Vec::new() }
     }
 
     /// Both engines with default options, in sync.
@@ -64,14 +66,14 @@ impl Pair {
     /// `understudy mount` as usual; add options before `spawn`.
     pub fn mount(&self) -> Start {
         let to = self.link.second_socket(PORT).to_string();
-        let start = Start::new(&self.a, "mount", &self.dir_a).args(["--to", &to, "--name", "pair"]);
+        let start = Start::under(&self.a, &self.wrapper, "mount", &self.dir_a).args(["--to", &to, "--name", "pair"]);
         start.args([Path::new("--key"), &self.key])
     }
 
     /// `understudy receive` as usual.
     pub fn receive(&self) -> Start {
         let listen = self.link.second_socket(PORT).to_string();
-        let start = Start::new(&self.b, "receive", &self.dir_b).args(["--listen", &listen, "--name", "pair"]);
+        let start = Start::under(&self.b, &self.wrapper, "receive", &self.dir_b).args(["--listen", &listen, "--name", "pair"]);
         start.args([Path::new("--key"), &self.key])
     }
 

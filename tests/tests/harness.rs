@@ -1,6 +1,8 @@
 //! The hosts are what scenarios take them for: separate machines whose links can be cut, whose
 //! power can go, and which leave nothing behind.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
 use rustix::process::Signal;
 use std::net::SocketAddr;
 use std::path::Path;

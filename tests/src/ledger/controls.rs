@@ -1,5 +1,7 @@
 //! The ledger's checks must pass on a tree that kept everything and fail on each kind of loss.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
 use super::work::Notes;
 use super::*;
 use crate::lab::Lab;

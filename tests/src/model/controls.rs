@@ -1,5 +1,7 @@
 //! Two plain directories agree; one that lacks something is found out.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
 use super::{Launch, Side, first_disagreement, generate, must_agree};
 use crate::lab::{Lab, hand};
 use crate::rng::{Rng, seed};

@@ -1,5 +1,7 @@
 //! The comparison must find every kind of difference, and none in a faithful copy.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
 use super::{Ignore, differences};
 use crate::files::varied_tree;
 use crate::lab::Lab;

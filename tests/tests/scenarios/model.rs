@@ -1,0 +1,65 @@
+//! Random operations by several users give the same results and errnos on the mount as on a plain
+//! directory; afterwards the plain directory, the mount and the replica are equal.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tests::lab::{Lab, hand, scenario};
+use tests::model::{Side, generate, must_agree};
+use tests::pair::Pair;
+use tests::rng::{Rng, seed};
+use tests::tree::{Ignore, differences};
+
+const LIMIT: Duration = Duration::from_secs(300);
+/// Operations of one run.
+const OPERATIONS: usize = 1500;
+const RUNS: u32 = 6;
+
+/// Fresh directories of the same name, one plain and one in the mount, with actors of each user.
+fn fresh(pair: &Pair, plain: &Path, hand: &Path, n: u32) -> [Side; 2] {
+    let name = format!("run{n}");
+    let make = |parent: &Path| {
+        let dir = parent.join(&name);
+        fs::create_dir(&dir).expect("create");
+        fs::set_permissions(&dir, PermissionsExt::from_mode(0o777)).expect("chmod");
+    };
+    make(plain);
+    make(&pair.mounted());
+    let on_plain = |program: &Path| Command::new(program);
+    let on_mount = |program: &Path| pair.a.command(program);
+    [Side::start(&on_plain, hand, &plain.join(&name)), Side::start(&on_mount, hand, &pair.dir_a.join(&name))]
+}
+
+fn readable_hand(lab: &Lab) -> PathBuf {
+    let copy = lab.dir.join("hand");
+    fs::copy(hand(), &copy).expect("copy the hand");
+    copy
+}
+
+#[test]
+fn random_operations_agree() {
+    scenario("model", LIMIT, |lab| {
+        let pair = Pair::in_sync(lab);
+        let hand = readable_hand(lab);
+        let plain = lab.dir.join("plain");
+        fs::create_dir(&plain).expect("create");
+        let mut rng = Rng::new(seed("model"));
+        let mut n = 0;
+        for _ in 0..RUNS {
+            let ops = generate(&mut rng, OPERATIONS);
+            must_agree(&ops, || {
+                n += 1;
+                fresh(&pair, &plain, &hand, n)
+            });
+        }
+        pair.must_be_equal();
+        // Times of the clock differ between one directory and the other; those that were set are
+        // compared as results.
+        let ignore = Ignore { mtime: true, ..Ignore::default() };
+        let found: Vec<_> = differences(&plain, &pair.mounted(), &ignore).into_iter().filter(|line| !line.starts_with(".:")).collect();
+        assert!(found.is_empty(), "plain directory and mount differ:\n{}", found.join("\n"));
+        pair.finish();
+    });
+}
