@@ -2,8 +2,7 @@
 
 use super::supervise::Shared;
 use crate::apply::Outlet;
-use crate::id::ObjectId;
-use crate::op::{Op, kind};
+use crate::op::kind;
 use crate::replica::primary::Mode;
 use crate::report::{Failure, FailureKind};
 use crate::resync::Progress;
@@ -79,7 +78,7 @@ fn sync(shared: &Arc<Shared>) -> Result<Value, Failure> {
     shared.volume.objects.write_old_times(0);
     let (sender, answered) = bounded(1);
     let both = shared.primary.mode() == Mode::Mirror;
-    shared.primary.request(&Op::new(kind::SYNC_ALL, ObjectId::ROOT), Box::new(move |result| drop(sender.try_send(result))));
+    shared.primary.request(kind::SYNC_ALL, sender);
     crate::sys::syncfs(&shared.root).map_err(|why| failed(why.to_string()))?;
     shared.primary.help();
     match answered.recv_timeout(Duration::from_secs(300)) {

@@ -3,7 +3,7 @@
 use super::identity::Identity;
 use super::options::MountOptions;
 use crate::id::Seq;
-use crate::limits::{CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, RECEIVE_BUFFER};
+use crate::limits::{CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::op::{self, Answer, Query, kind};
 use crate::replica::hello::{Hello, Refusal, Welcome};
 use crate::replica::primary::{Mode, Primary, Source};
@@ -85,7 +85,6 @@ type Taken = (Arc<dyn Link>, Sealer, FrameReader<Source>);
 fn take_over(stream: TcpStream, established: Established, usage: Use) -> Result<Taken, Fault> {
     let link = uring::open(stream, usage).map_err(|why| Fault::Unreachable(why.to_string()))?;
     let reader = FrameReader::new(Source(link.clone()), established.opener);
-    let _ = RECEIVE_BUFFER;
     Ok((link, established.sealer, reader))
 }
 

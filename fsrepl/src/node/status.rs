@@ -33,9 +33,4 @@ impl Status {
     pub fn get(&self) -> (StateLine, SystemTime) {
         self.line.lock().clone()
     }
-
-    /// Something to read that is no change of state.
-    pub fn notice(&self, text: impl Into<String>) {
-        (self.report)(Event::Notice(text.into()));
-    }
 }

@@ -141,7 +141,7 @@ fn take_checkpoint(shared: &Arc<Shared>) {
     shared.journal.cut(ObjectId(birth.0.saturating_sub(1)));
     let (seq, _) = shared.primary.progress();
     let (sender, answered) = bounded(1);
-    shared.primary.request(&Op::new(kind::SYNC_ALL, ObjectId::ROOT), Box::new(move |result| drop(sender.try_send(result))));
+    shared.primary.request(kind::SYNC_ALL, sender);
     let here = crate::sys::syncfs(&shared.root);
     shared.primary.help();
     let there = answered.recv_timeout(Duration::from_secs(60));
@@ -242,7 +242,7 @@ impl Supervisor {
     fn resync(&self, shared: &Arc<Shared>, progress: &Progress, mut bulk: Bulk) -> Option<Receiver<()>> {
         bulk.bind(shared.primary.clone(), self.epoch);
         let (sender, in_sync) = bounded(1);
-        let finish = |_: bool| {
+        let finish = || {
             let sender = sender.clone();
             let quiet = || shared.volume.arrivals.lock().is_empty();
             shared.primary.complete(&Op { flags: crate::op::STABLE, ..Op::new(kind::SYNC_DONE, ObjectId::ROOT) }, quiet, Box::new(move |result| {
@@ -289,7 +289,11 @@ impl Supervisor {
 
     fn after_loss(&self, shared: &Arc<Shared>) -> Result<(), Failure> {
         let Ok(lost) = self.losses.recv() else { return Ok(()) };
-        if shared.is_ending() && !lost.holding {
+        if shared.is_ending() {
+            // Nobody can write any more, and the secondary has recorded all there is: no new history begins.
+            if lost.holding {
+                shared.primary.release();
+            }
             return Ok(());
         }
         tracing::warn!(reason = lost.reason, code = lost.code, "the secondary is lost");

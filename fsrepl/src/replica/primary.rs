@@ -7,7 +7,7 @@
 
 use super::flight::Flight;
 use crate::apply::{Done, Outlet};
-use crate::id::Seq;
+use crate::id::{ObjectId, Seq};
 use crate::limits::{FRAME_PAYLOAD, STREAM_BATCH};
 use crate::op::{self, Op, kind};
 use crate::uring::Link;
@@ -247,14 +247,19 @@ impl Primary {
         stream.link.as_ref().map(|_| stream.seq)
     }
 
-    /// Sends an operation of the engine itself and ends `done` with its acknowledgement; without a mirror, at once.
-    pub fn request(&self, op: &Op<'_>, done: Done) {
+    /// Asks the secondary to have everything up to here on stable storage ([`kind::SYNC_ALL`], [`kind::LEAVE`]);
+    /// the answer goes to `answer`, at once where the pair is no mirror. Then [`Outlet::help`].
+    pub fn request(&self, kind: u8, answer: Sender<crate::sys::Sys<()>>) {
+        let done: Done = Box::new(move |result| {
+            // Nobody waits any more: nothing to tell.
+            let _ = answer.try_send(result);
+        });
         let mut stream = self.stream.lock();
         if stream.mode != Mode::Mirror {
             drop(stream);
             return done(Ok(()));
         }
-        self.send(&mut stream, op, Some(done), true);
+        self.send(&mut stream, &Op { flags: op::STABLE, ..Op::new(kind, ObjectId::ROOT) }, Some(done), true);
     }
 
     /// Sends what was pushed without being flushed. False when the connection is gone.

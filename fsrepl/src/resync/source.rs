@@ -100,7 +100,7 @@ impl<'a> Sync<'a> {
 
     /// Runs until the secondary differs in nothing but what is being written; then [`Primary::complete`] with
     /// `done` makes the pair a mirror.
-    pub fn run(mut self, ask: &mut dyn Ask, finish: impl Fn(bool) -> bool) -> Result<(), Broken> {
+    pub fn run(mut self, ask: &mut dyn Ask, finish: impl Fn() -> bool) -> Result<(), Broken> {
         self.progress.names.store(true, Relaxed);
         let mut purged = false;
         loop {
@@ -118,7 +118,7 @@ impl<'a> Sync<'a> {
             if self.directories.is_empty() && self.contents.is_empty() {
                 let settled = self.primary.progress().0;
                 self.settle(settled)?;
-                if finish(self.volume.arrivals.lock().is_empty()) {
+                if finish() {
                     tracing::info!(
                         objects = self.progress.files.1.load(Relaxed),
                         bytes_sent = self.progress.bytes.2.load(Relaxed),
