@@ -11,7 +11,7 @@ pub use locks::{Held, Locks};
 pub use table::{Entry, Kind, Table};
 pub use times::{Times, now as times_now};
 
-use crate::apply::identity;
+use crate::apply::{HIDDEN, identity};
 use crate::id::{ObjectId, Stamp};
 use crate::sys::{self, Sys};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -101,8 +101,19 @@ impl Objects {
     pub fn stat(&self, id: ObjectId) -> Sys<Stat> {
         let live = self.any_fd(id)?;
         let mut stat = rustix::fs::statat(&*live, c"", AtFlags::EMPTY_PATH)?;
-        self.times.overlay(id, &mut stat);
+        self.overlay(id, &mut stat);
         Ok(stat)
+    }
+
+    /// Makes attributes read from disk those that applications see: with the decided modification time, and
+    /// without the hidden directory among the links of the root.
+    pub fn overlay(&self, id: ObjectId, stat: &mut Stat) {
+        self.times.overlay(id, stat);
+        if id == ObjectId::ROOT && stat.st_nlink > 2 {
+            identity::as_root();
+            let hidden = rustix::fs::statat(&*self.root, HIDDEN, AtFlags::SYMLINK_NOFOLLOW);
+            stat.st_nlink -= u64::from(hidden.is_ok_and(|stat| Kind::of(stat.st_mode) == Kind::Directory));
+        }
     }
 
     /// Id of what `name` in `dir` is, given its attributes; learnt now if it was not known.
@@ -127,6 +138,24 @@ impl Objects {
     /// Whether the object has no name any more.
     pub fn is_orphan(&self, id: ObjectId) -> bool {
         self.live.is_orphan(id)
+    }
+
+    /// The kernel is being given this object once more.
+    pub fn looked_up(&self, id: ObjectId) {
+        self.table.change(id, |entry| entry.lookups += 1);
+    }
+
+    /// The kernel gives back `lookups` of what it was given. Counted, because what it forgot earlier may be
+    /// read after a later lookup and removal: only the last one ends an object without a name.
+    pub fn forget_lookups(&self, id: ObjectId, lookups: u64) {
+        let mut left = 0;
+        self.table.change(id, |entry| {
+            entry.lookups = entry.lookups.saturating_sub(lookups);
+            left = entry.lookups;
+        });
+        if left == 0 {
+            self.forget(id);
+        }
     }
 
     /// Nobody can reach an orphan any more.
