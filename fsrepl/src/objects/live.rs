@@ -195,15 +195,16 @@ impl Cache {
     pub(super) fn orphan(&self, id: ObjectId, pin: OwnedFd, kind: Kind) {
         let open = self.take(id);
         let live = open.unwrap_or_else(|| {
-            let flags = match kind {
-                Kind::File => libc::O_RDWR | libc::O_NONBLOCK,
-                Kind::Directory => libc::O_RDONLY | libc::O_DIRECTORY,
-                _ => 0,
+            // Only these may be opened: a FIFO would wait for its other end, a device would act.
+            let opened = match kind {
+                Kind::File => sys::reopen(pin.as_fd(), libc::O_RDWR | libc::O_NONBLOCK).ok(),
+                Kind::Directory => sys::reopen(pin.as_fd(), libc::O_RDONLY | libc::O_DIRECTORY).ok(),
+                _ => None,
             };
-            match (kind, sys::reopen(pin.as_fd(), flags)) {
-                (Kind::File | Kind::Directory, Ok(fd)) => Arc::new(Live::new(id, kind, fd, Ok(()))),
-                _ => Arc::new(Live::new(id, kind, pin, Err(Errno::PERM))),
-            }
+            Arc::new(match opened {
+                Some(fd) => Live::new(id, kind, fd, Ok(())),
+                None => Live::new(id, kind, pin, Err(Errno::PERM)),
+            })
         });
         self.any_orphan.store(true, Ordering::Release);
         self.orphans.write().pinned.insert(id.0, live);
