@@ -44,7 +44,7 @@ impl Volume {
         let tracked = self.track();
         match self.write_here(who, id, offset, data, &tracked) {
             Err(why) => done(Err(why)),
-            Ok((live, written)) => {
+            Ok((live, written, had_set_id)) => {
                 let stamp = times_now();
                 self.objects.times.set(id, stamp);
                 let ended: Done = Box::new(move |result| done(result.map(|()| written as u32)));
@@ -57,7 +57,7 @@ impl Volume {
                 };
                 let seq = self.send_data(self.stays(id), ended, &make);
                 tracked.finish(seq);
-                if kills {
+                if kills && had_set_id {
                     self.send_mode(id, &live);
                 }
             }
@@ -66,19 +66,23 @@ impl Volume {
         self.help();
     }
 
-    fn write_here(&self, who: Caller, id: ObjectId, offset: u64, data: &[u8], tracked: &Tracked<'_>) -> Sys<(Arc<Live>, usize)> {
+    fn write_here(&self, who: Caller, id: ObjectId, offset: u64, data: &[u8], tracked: &Tracked<'_>) -> Sys<(Arc<Live>, usize, bool)> {
         let live = self.objects.live(id)?;
         let fd = live.for_writing()?;
+        if live.appends() && rustix::fs::fstat(fd)?.st_size as u64 != offset {
+            return Err(Errno::PERM);
+        }
+        let had_set_id = who.uid != 0 && live.has_set_id();
         tracked.extent(id, offset, data.len() as u64)?;
-        identity::as_caller(who.uid, who.gid);
-        let written = loop {
-            match rustix::io::pwrite(fd, data, offset) {
-                Err(Errno::INTR) => {}
-                Err(why) => return Err(why),
-                Ok(written) => break written,
+        let written = identity::as_writer(who.uid, who.gid, who.pid, &live, || {
+            loop {
+                match rustix::io::pwrite(fd, data, offset) {
+                    Err(Errno::INTR) => {}
+                    other => break other,
+                }
             }
-        };
-        Ok((live, written))
+        })?;
+        Ok((live, written, had_set_id))
     }
 
     /// Where an acknowledgement means stable storage, the request ends when this node's disk has it too.
@@ -133,15 +137,15 @@ impl Volume {
             let live = self.objects.live(id)?;
             let fd = live.for_writing()?;
             tracked.extent(id, offset, length)?;
-            identity::as_caller(who.uid, who.gid);
-            sys::fallocate(fd, mode, offset, length)?;
+            let had_set_id = who.uid != 0 && live.has_set_id();
+            identity::as_writer(who.uid, who.gid, who.pid, &live, || sys::fallocate(fd, mode, offset, length))?;
             let stat = rustix::fs::fstat(fd)?;
             self.objects.times.take(id);
-            Ok((live, stat))
+            Ok((live, stat, had_set_id))
         })();
         match outcome {
             Err(why) => done(Err(why)),
-            Ok((live, stat)) => {
+            Ok((live, stat, had_set_id)) => {
                 let ended = self.also_stable(&live, Box::new(done));
                 let seq = self.send(self.stays(id), ended, |sync| {
                     if sync.is_some_and(|epoch| !self.content_known(id, epoch)) {
@@ -151,8 +155,7 @@ impl Volume {
                     Some(op.mtime(mtime(&stat)).body(&Fallocate { length }))
                 });
                 tracked.finish(seq);
-                // A caller without rights over set-id bits has just cleared them.
-                if who.uid != 0 && stat.st_mode & 0o6000 == 0 {
+                if had_set_id {
                     self.send_mode(id, &live);
                 }
             }
@@ -196,9 +199,10 @@ impl Volume {
         let length = (length as usize).min(COPY_CHUNK);
         let fd = target.for_writing()?;
         tracked.extent(to.id, to.offset, length as u64)?;
-        identity::as_caller(who.uid, who.gid);
         let (mut off_in, mut off_out) = (from.offset, to.offset);
-        let copied = rustix::fs::copy_file_range(&*source, Some(&mut off_in), fd, Some(&mut off_out), length)?;
+        let copied = identity::as_writer(who.uid, who.gid, who.pid, &target, || {
+            rustix::fs::copy_file_range(&*source, Some(&mut off_in), fd, Some(&mut off_out), length)
+        })?;
         let mut data = vec![0; copied];
         if self.outlet.is_some() {
             let got = self.read(to.id, to.offset, &mut data)?;

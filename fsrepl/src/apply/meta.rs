@@ -75,8 +75,7 @@ impl Volume {
             let fd = live.for_writing()?;
             let old = rustix::fs::fstat(fd)?.st_size as u64;
             tracked.extent(id, old.min(size), old.abs_diff(size).max(1))?;
-            identity::as_caller(who.uid, who.gid);
-            rustix::fs::ftruncate(fd, size)?;
+            identity::as_writer(who.uid, who.gid, who.pid, &live, || rustix::fs::ftruncate(fd, size))?;
             self.objects.times.take(id);
         } else {
             tracked.attrs(id)?;
@@ -91,6 +90,7 @@ impl Volume {
             if live.kind == Kind::Symlink {
                 return Err(Errno::OPNOTSUPP);
             }
+            self.objects.mode_changes(id);
             sys::chmod(live.as_fd(), mode & 0o7777)?;
         }
         if let Some((last_access, last_modification)) = wish.times {

@@ -25,6 +25,8 @@ pub struct Live {
     fd: OwnedFd,
     writable: Result<(), Errno>,
     used: AtomicBool,
+    appends: bool,
+    plain_mode: AtomicBool,
     /// Serialises reading a directory through the shared descriptor's position.
     pub position: Mutex<Cursor>,
 }
@@ -74,7 +76,34 @@ impl Cursor {
 
 impl Live {
     pub(super) fn new(id: ObjectId, kind: Kind, fd: OwnedFd, writable: Result<(), Errno>) -> Live {
-        Live { id, kind, fd, writable, used: AtomicBool::new(true), position: Mutex::default() }
+        Live { id, kind, fd, writable, used: AtomicBool::new(true), appends: false, plain_mode: AtomicBool::new(false), position: Mutex::default() }
+    }
+
+    /// The inode is append-only: nothing but its end may be written.
+    pub(super) fn appending(mut self) -> Live {
+        self.appends = true;
+        self
+    }
+
+    /// Whether the inode is append-only (its descriptor writes at the end whatever the offset).
+    pub fn appends(&self) -> bool {
+        self.appends
+    }
+
+    /// Whether the file has set-id bits, which a write by most callers clears. Asked once: the caller holds
+    /// the object's lock, and who sets them says so ([`Live::mode_changes`]).
+    pub fn has_set_id(&self) -> bool {
+        if self.plain_mode.load(Ordering::Relaxed) {
+            return false;
+        }
+        let has = rustix::fs::fstat(&self.fd).map_or(true, |stat| stat.st_mode & 0o6000 != 0);
+        self.plain_mode.store(!has, Ordering::Relaxed);
+        has
+    }
+
+    /// The permission bits are about to change.
+    pub fn mode_changes(&self) {
+        self.plain_mode.store(false, Ordering::Relaxed);
     }
 
     /// The names in this directory changed: what was read ahead is stale.

@@ -47,21 +47,22 @@ impl Objects {
         self.root.as_fd()
     }
 
-    fn open(&self, entry: &Entry) -> Sys<(OwnedFd, Result<(), Errno>)> {
+    fn open(&self, id: ObjectId, entry: &Entry) -> Sys<Live> {
+        let live = |fd, writable| Live::new(id, entry.kind, fd, writable);
         identity::as_root();
         let open = |flags| sys::open_by_handle(self.root.as_fd(), &entry.handle, flags | libc::O_NOFOLLOW | libc::O_NONBLOCK);
         match entry.kind {
             Kind::File => match open(libc::O_RDWR) {
-                Ok(fd) => Ok((fd, Ok(()))),
+                Ok(fd) => Ok(live(fd, Ok(()))),
                 // An append-only inode opens for writing only with O_APPEND, an immutable one not at all.
                 Err(why @ (Errno::PERM | Errno::ROFS | Errno::ACCESS)) => match open(libc::O_RDWR | libc::O_APPEND) {
-                    Ok(fd) => Ok((fd, Ok(()))),
-                    Err(_) => Ok((open(libc::O_RDONLY)?, Err(why))),
+                    Ok(fd) => Ok(live(fd, Ok(())).appending()),
+                    Err(_) => Ok(live(open(libc::O_RDONLY)?, Err(why))),
                 },
                 Err(why) => Err(why),
             },
-            Kind::Directory => Ok((open(libc::O_RDONLY | libc::O_DIRECTORY)?, Ok(()))),
-            _ => Ok((open(libc::O_PATH)?, Err(Errno::PERM))),
+            Kind::Directory => Ok(live(open(libc::O_RDONLY | libc::O_DIRECTORY)?, Ok(()))),
+            _ => Ok(live(open(libc::O_PATH)?, Err(Errno::PERM))),
         }
     }
 
@@ -71,13 +72,20 @@ impl Objects {
             return Ok(live);
         }
         let entry = self.table.get(id).ok_or(Errno::STALE)?;
-        let (fd, writable) = self.open(&entry)?;
-        Ok(self.live.put(Live::new(id, entry.kind, fd, writable)))
+        let live = self.open(id, &entry)?;
+        Ok(self.live.put(live))
     }
 
     /// Adopts a descriptor that was just opened for a new object (readable and writable for files).
     pub fn adopt(&self, id: ObjectId, kind: Kind, fd: OwnedFd) -> Arc<Live> {
         self.live.put(Live::new(id, kind, fd, Ok(())))
+    }
+
+    /// The permission bits of `id` are about to change: what is known of them no longer counts.
+    pub fn mode_changes(&self, id: ObjectId) {
+        if let Some(live) = self.live.get(id) {
+            live.mode_changes();
+        }
     }
 
     /// Forgets the descriptor of `id`, so that the next use opens it again.
