@@ -2,9 +2,9 @@
 
 use super::volume::{Caller, Done, Tracked, Volume};
 use super::identity;
-use crate::id::ObjectId;
+use crate::id::{ObjectId, Stamp};
 use crate::limits::COPY_CHUNK;
-use crate::objects::{Live, mtime, times_now};
+use crate::objects::{Live, mtime};
 use crate::op::{self, Fallocate, Op, kind};
 use crate::sys::{self, Sys};
 use parking_lot::Mutex;
@@ -45,8 +45,7 @@ impl Volume {
         match self.write_here(who, id, offset, data, &tracked) {
             Err(why) => done(Err(why)),
             Ok((live, written, had_set_id)) => {
-                let stamp = times_now();
-                self.objects.times.set(id, stamp);
+                let stamp = self.written_at(id, &live);
                 let ended: Done = Box::new(move |result| done(result.map(|()| written as u32)));
                 let ended = self.also_stable(&live, ended);
                 let make = |sync: Option<u32>| {
@@ -83,6 +82,16 @@ impl Volume {
             }
         })?;
         Ok((live, written, had_set_id))
+    }
+
+    /// Modification time of a write that was just made.
+    fn written_at(&self, id: ObjectId, live: &Live) -> Stamp {
+        let kernel = || rustix::fs::fstat(live).ok().map(|stat| mtime(&stat));
+        if live.appends() {
+            // Nobody may set the times of an append-only file: they are the kernel's.
+            return kernel().unwrap_or_default();
+        }
+        self.objects.times.advance(id, kernel)
     }
 
     /// Where an acknowledgement means stable storage, the request ends when this node's disk has it too.
@@ -176,8 +185,7 @@ impl Volume {
         match self.copy_here(who, from, to, length, &tracked) {
             Err(why) => done(Err(why)),
             Ok((live, data)) => {
-                let stamp = times_now();
-                self.objects.times.set(to.id, stamp);
+                let stamp = self.written_at(to.id, &live);
                 let copied = data.len() as u32;
                 let ended = self.also_stable(&live, Box::new(move |result| done(result.map(|()| copied))));
                 let make = |sync: Option<u32>| {

@@ -191,7 +191,9 @@ impl Objects {
     pub fn write_time_locked(&self, id: ObjectId) -> Sys<()> {
         let Some(stamp) = self.times.take(id) else { return Ok(()) };
         let live = self.any_fd(id)?;
-        set_mtime(live.as_fd(), stamp)
+        // Mostly the kernel stamped the file with the same tick; writing it again would only move ctime.
+        let stat = rustix::fs::statat(&*live, c"", AtFlags::EMPTY_PATH)?;
+        if mtime(&stat) == stamp { Ok(()) } else { set_mtime(live.as_fd(), stamp) }
     }
 
     /// Writes decided modification times that are older than `age_ms`; what cannot be written is dropped
