@@ -25,6 +25,9 @@ pub const COPY_CHUNK: usize = 4 * 1024 * 1024;
 /// Bytes of directory entries read at a time.
 pub const DIRECTORY_BUFFER: usize = 16 * 1024;
 
+/// Names of extended attributes of one object: what Linux allows at most (`XATTR_LIST_MAX`).
+pub const XATTR_LIST: usize = 64 * 1024;
+
 /// Largest sealed frame on the wire, its length field included.
 pub const FRAME_TOTAL: usize = 4 + 64 + FRAME_BODY + FRAME_PAYLOAD + 16;
 /// Frames sealed with one key before both ends move to the next (2 TiB of full frames).

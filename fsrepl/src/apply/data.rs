@@ -2,9 +2,9 @@
 
 use super::volume::{Caller, Done, Tracked, Volume};
 use super::identity;
-use crate::id::ObjectId;
+use crate::id::{ObjectId, Stamp};
 use crate::limits::COPY_CHUNK;
-use crate::objects::{Live, mtime, times_now};
+use crate::objects::{Live, mtime};
 use crate::op::{self, Fallocate, Op, kind};
 use crate::sys::{self, Sys};
 use parking_lot::Mutex;
@@ -44,9 +44,8 @@ impl Volume {
         let tracked = self.track();
         match self.write_here(who, id, offset, data, &tracked) {
             Err(why) => done(Err(why)),
-            Ok((live, written)) => {
-                let stamp = times_now();
-                self.objects.times.set(id, stamp);
+            Ok((live, written, had_set_id)) => {
+                let stamp = self.written_at(id, &live);
                 let ended: Done = Box::new(move |result| done(result.map(|()| written as u32)));
                 let ended = self.also_stable(&live, ended);
                 let make = |sync: Option<u32>| {
@@ -55,7 +54,7 @@ impl Volume {
                 };
                 let seq = self.send_data(self.stays(id), ended, &make);
                 tracked.finish(seq);
-                if kills {
+                if kills && had_set_id {
                     self.send_mode(id, &live);
                 }
             }
@@ -88,19 +87,33 @@ impl Volume {
         }
     }
 
-    fn write_here(&self, who: Caller, id: ObjectId, offset: u64, data: &[u8], tracked: &Tracked<'_>) -> Sys<(Arc<Live>, usize)> {
+    fn write_here(&self, who: Caller, id: ObjectId, offset: u64, data: &[u8], tracked: &Tracked<'_>) -> Sys<(Arc<Live>, usize, bool)> {
         let live = self.objects.live(id)?;
         let fd = live.for_writing()?;
+        if live.appends() && rustix::fs::fstat(fd)?.st_size as u64 != offset {
+            return Err(Errno::PERM);
+        }
+        let had_set_id = who.uid != 0 && live.has_set_id();
         tracked.extent(id, offset, data.len() as u64)?;
-        identity::as_caller(who.uid, who.gid);
-        let written = loop {
-            match rustix::io::pwrite(fd, data, offset) {
-                Err(Errno::INTR) => {}
-                Err(why) => return Err(why),
-                Ok(written) => break written,
+        let written = identity::as_writer(who.uid, who.gid, who.pid, &live, || {
+            loop {
+                match rustix::io::pwrite(fd, data, offset) {
+                    Err(Errno::INTR) => {}
+                    other => break other,
+                }
             }
-        };
-        Ok((live, written))
+        })?;
+        Ok((live, written, had_set_id))
+    }
+
+    /// Modification time of a write that was just made.
+    fn written_at(&self, id: ObjectId, live: &Live) -> Stamp {
+        let kernel = || rustix::fs::fstat(live).ok().map(|stat| mtime(&stat));
+        if live.appends() {
+            // Nobody may set the times of an append-only file: they are the kernel's.
+            return kernel().unwrap_or_default();
+        }
+        self.objects.times.advance(id, kernel)
     }
 
     /// Where an acknowledgement means stable storage, the request ends when this node's disk has it too.
@@ -155,15 +168,15 @@ impl Volume {
             let live = self.objects.live(id)?;
             let fd = live.for_writing()?;
             tracked.extent(id, offset, length)?;
-            identity::as_caller(who.uid, who.gid);
-            sys::fallocate(fd, mode, offset, length)?;
+            let had_set_id = who.uid != 0 && live.has_set_id();
+            identity::as_writer(who.uid, who.gid, who.pid, &live, || sys::fallocate(fd, mode, offset, length))?;
             let stat = rustix::fs::fstat(fd)?;
             self.objects.times.take(id);
-            Ok((live, stat))
+            Ok((live, stat, had_set_id))
         })();
         match outcome {
             Err(why) => done(Err(why)),
-            Ok((live, stat)) => {
+            Ok((live, stat, had_set_id)) => {
                 let ended = self.also_stable(&live, Box::new(done));
                 let seq = self.send(self.stays(id), ended, |sync| {
                     if !self.layout_travels(sync, id) {
@@ -173,8 +186,7 @@ impl Volume {
                     Some(op.mtime(mtime(&stat)).body(&Fallocate { length }))
                 });
                 tracked.finish(seq);
-                // A caller without rights over set-id bits has just cleared them.
-                if who.uid != 0 && stat.st_mode & 0o6000 == 0 {
+                if had_set_id {
                     self.send_mode(id, &live);
                 }
             }
@@ -195,8 +207,7 @@ impl Volume {
         match self.copy_here(who, from, to, length, &tracked) {
             Err(why) => done(Err(why)),
             Ok((live, data)) => {
-                let stamp = times_now();
-                self.objects.times.set(to.id, stamp);
+                let stamp = self.written_at(to.id, &live);
                 let copied = data.len() as u32;
                 let ended = self.also_stable(&live, Box::new(move |result| done(result.map(|()| copied))));
                 let make = |sync: Option<u32>| {
@@ -216,9 +227,10 @@ impl Volume {
         let length = (length as usize).min(COPY_CHUNK);
         let fd = target.for_writing()?;
         tracked.extent(to.id, to.offset, length as u64)?;
-        identity::as_caller(who.uid, who.gid);
         let (mut off_in, mut off_out) = (from.offset, to.offset);
-        let copied = rustix::fs::copy_file_range(&*source, Some(&mut off_in), fd, Some(&mut off_out), length)?;
+        let copied = identity::as_writer(who.uid, who.gid, who.pid, &target, || {
+            rustix::fs::copy_file_range(&*source, Some(&mut off_in), fd, Some(&mut off_out), length)
+        })?;
         let mut data = vec![0; copied];
         if self.outlet.is_some() {
             let got = self.read(to.id, to.offset, &mut data)?;

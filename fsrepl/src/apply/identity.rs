@@ -5,6 +5,7 @@
 //! identity costs more than a write, so a thread keeps the last one until another is needed. Handles can be
 //! opened as root only.
 
+use crate::objects::Live;
 use crate::sys;
 use std::cell::Cell;
 
@@ -75,6 +76,16 @@ pub fn with_groups<T>(uid: u32, gid: u32, pid: u32, act: impl FnOnce() -> T) -> 
     as_root();
     let _ = sys::set_thread_groups(&[]);
     result
+}
+
+/// Runs `act`, which changes the content of `live`, as the caller, so that the kernel beneath clears set-id
+/// bits as it must. Whether a set-gid bit without group execution stays depends on the caller's groups.
+pub fn as_writer<T>(uid: u32, gid: u32, pid: u32, live: &Live, act: impl FnOnce() -> T) -> T {
+    if uid != 0 && uid != NOBODY && live.has_set_id() && rustix::fs::fstat(live).is_ok_and(|stat| stat.st_mode & 0o2010 == 0o2000) {
+        return with_groups(uid, gid, pid, act);
+    }
+    as_caller(uid, gid);
+    act()
 }
 
 fn groups_of(pid: u32) -> Vec<u32> {

@@ -80,22 +80,22 @@ impl Volume {
             let fd = live.for_writing()?;
             let old = rustix::fs::fstat(fd)?.st_size as u64;
             tracked.extent(id, old.min(size), old.abs_diff(size).max(1))?;
-            identity::as_caller(who.uid, who.gid);
-            rustix::fs::ftruncate(fd, size)?;
+            identity::as_writer(who.uid, who.gid, who.pid, &live, || rustix::fs::ftruncate(fd, size))?;
             self.objects.times.take(id);
         } else {
             tracked.attrs(id)?;
         }
-        if wish.uid.is_some() || wish.gid.is_some() {
-            identity::as_root();
-            let (uid, gid) = (wish.uid.map(rustix::fs::Uid::from_raw), wish.gid.map(rustix::fs::Gid::from_raw));
-            rustix::fs::chownat(&*live, c"", uid, gid, AtFlags::EMPTY_PATH)?;
+        // A request without any wish is chown(-1, -1), or the kernel that wants set-id bits cleared: the same.
+        let nothing = wish.mode.is_none() && wish.size.is_none() && wish.times.is_none();
+        if nothing || wish.uid.is_some() || wish.gid.is_some() {
+            chown_as(who, &live, wish)?;
         }
         if let Some(mode) = wish.mode {
             identity::as_root();
             if live.kind == Kind::Symlink {
                 return Err(Errno::OPNOTSUPP);
             }
+            self.objects.mode_changes(id);
             sys::chmod(live.as_fd(), mode & 0o7777)?;
         }
         if let Some((last_access, last_modification)) = wish.times {
@@ -106,17 +106,19 @@ impl Volume {
             rustix::fs::utimensat(&*live, c"", &Timestamps { last_access, last_modification }, AtFlags::EMPTY_PATH)?;
         }
         let mut stat = rustix::fs::statat(&*live, c"", AtFlags::EMPTY_PATH)?;
-        self.objects.times.overlay(id, &mut stat);
+        self.objects.overlay(id, &mut stat);
         Ok((live, stat))
     }
 
     /// Reads an extended attribute; with an empty buffer, its size.
     pub fn getxattr(&self, id: ObjectId, name: &OsStr, into: &mut [u8]) -> Sys<usize> {
+        identity::as_root();
         sys::get_xattr(self.objects.any_fd(id)?.as_fd(), &*cstr(name)?, into)
     }
 
     /// Lists extended attributes; with an empty buffer, the size of the list.
     pub fn listxattr(&self, id: ObjectId, into: &mut [u8]) -> Sys<usize> {
+        identity::as_root();
         sys::list_xattr(self.objects.any_fd(id)?.as_fd(), into)
     }
 
@@ -203,6 +205,22 @@ impl Volume {
         drop(held);
         self.help();
     }
+}
+
+/// Changes the owner, which the kernel has allowed already. Whether a set-gid bit without group execution
+/// stays depends on the caller's groups: then the caller is who asks beneath.
+fn chown_as(who: Caller, live: &Live, wish: &Wish) -> Sys<()> {
+    let (uid, gid) = (wish.uid.map(rustix::fs::Uid::from_raw), wish.gid.map(rustix::fs::Gid::from_raw));
+    let chown = || rustix::fs::chownat(live, c"", uid, gid, AtFlags::EMPTY_PATH);
+    identity::as_root();
+    if who.uid != 0 && rustix::fs::statat(live, c"", AtFlags::EMPTY_PATH)?.st_mode & 0o2010 == 0o2000 {
+        match identity::with_groups(who.uid, who.gid, who.pid, chown) {
+            // Allowed by a capability that the request does not carry.
+            Err(Errno::PERM) => {}
+            other => return other,
+        }
+    }
+    chown()
 }
 
 /// Names of all extended attributes of an object.

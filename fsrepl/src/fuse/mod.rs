@@ -9,7 +9,7 @@ pub use session::{Mounted, mount};
 
 use crate::apply::{Caller, New, Place, Volume, Wish};
 use crate::id::ObjectId;
-use crate::limits::{FUSE_MAX_WRITE, KERNEL_TTL};
+use crate::limits::{FUSE_MAX_WRITE, KERNEL_TTL, XATTR_LIST};
 use crate::sys::{self, Sys};
 use attr::{absent, attr, errno, file_type, timespec};
 use flush::Flushers;
@@ -62,9 +62,13 @@ fn caller(request: &Request) -> Caller {
     Caller { uid: request.uid(), gid: request.gid(), pid: request.pid() }
 }
 
-fn end_entry(reply: ReplyEntry) -> impl FnOnce(Sys<(ObjectId, Stat)>) + Send + 'static {
+fn end_entry(volume: &Arc<Volume>, reply: ReplyEntry) -> impl FnOnce(Sys<(ObjectId, Stat)>) + Send + 'static {
+    let volume = volume.clone();
     move |found| match found {
-        Ok((id, stat)) => reply.entry(&KERNEL_TTL, &attr(id, &stat), Generation(0)),
+        Ok((id, stat)) => {
+            volume.objects.looked_up(id);
+            reply.entry(&KERNEL_TTL, &attr(id, &stat), Generation(0));
+        }
         Err(why) => reply.error(errno(why)),
     }
 }
@@ -97,6 +101,18 @@ impl Bridge {
         Bridge { volume, flushers: Flushers::new(threads) }
     }
 
+    /// Names of extended attributes without those that only administrators may see.
+    fn public_xattrs(&self, ino: INodeNo, into: &mut [u8]) -> Sys<usize> {
+        let mut all = vec![0; XATTR_LIST];
+        let length = self.volume.listxattr(id(ino), &mut all)?;
+        let names = all[..length].split_inclusive(|byte| *byte == 0).filter(|name| !name.starts_with(b"trusted."));
+        let public: Vec<u8> = names.flatten().copied().collect();
+        if !into.is_empty() {
+            into.get_mut(..public.len()).ok_or(Errno::RANGE)?.copy_from_slice(&public);
+        }
+        Ok(public.len())
+    }
+
     fn flush(&self, ino: INodeNo, data_only: bool, reply: ReplyEmpty) {
         let volume = self.volume.clone();
         self.flushers.run(Box::new(move || volume.fsync(id(ino), data_only, end_empty(reply))));
@@ -118,15 +134,18 @@ impl Filesystem for Bridge {
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match self.volume.lookup(id(parent), name) {
-            Ok((id, stat)) => reply.entry(&KERNEL_TTL, &attr(id, &stat), Generation(0)),
+            Ok((id, stat)) => {
+                self.volume.objects.looked_up(id);
+                reply.entry(&KERNEL_TTL, &attr(id, &stat), Generation(0));
+            }
             // Names come only through this mount, so the kernel may remember that there is none.
             Err(Errno::NOENT) => reply.entry(&KERNEL_TTL, &absent(), Generation(0)),
             Err(why) => reply.error(errno(why)),
         }
     }
 
-    fn forget(&self, _request: &Request, ino: INodeNo, _lookups: u64) {
-        self.volume.objects.forget(id(ino));
+    fn forget(&self, _request: &Request, ino: INodeNo, lookups: u64) {
+        self.volume.objects.forget_lookups(id(ino), lookups);
     }
 
     fn getattr(&self, _request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
@@ -172,13 +191,13 @@ impl Filesystem for Bridge {
 
     fn mknod(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry) {
         let new = New { parent: id(parent), name, mode, umask, rdev: attr::device(rdev), target: None };
-        self.volume.create(caller(request), new, end_entry(reply));
+        self.volume.create(caller(request), new, end_entry(&self.volume, reply));
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         let mode = mode & 0o7777 | libc::S_IFDIR;
         let new = New { parent: id(parent), name, mode, umask, rdev: 0, target: None };
-        self.volume.create(caller(request), new, end_entry(reply));
+        self.volume.create(caller(request), new, end_entry(&self.volume, reply));
     }
 
     fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -192,7 +211,7 @@ impl Filesystem for Bridge {
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let mode = libc::S_IFLNK | 0o777;
         let new = New { parent: id(parent), name, mode, umask: 0, rdev: 0, target: Some(target.as_os_str()) };
-        self.volume.create(caller(request), new, end_entry(reply));
+        self.volume.create(caller(request), new, end_entry(&self.volume, reply));
     }
 
     fn rename(&self, _request: &Request, parent: INodeNo, name: &OsStr, newparent: INodeNo, newname: &OsStr, flags: RenameFlags, reply: ReplyEmpty) {
@@ -200,7 +219,7 @@ impl Filesystem for Bridge {
     }
 
     fn link(&self, _request: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
-        self.volume.link(id(ino), id(newparent), newname, end_entry(reply));
+        self.volume.link(id(ino), id(newparent), newname, end_entry(&self.volume, reply));
     }
 
     /// "Not implemented" tells the kernel never to ask again: opens and closes cost nothing, and everything
@@ -216,8 +235,12 @@ impl Filesystem for Bridge {
     fn create(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, _flags: i32, reply: ReplyCreate) {
         let mode = mode & 0o7777 | libc::S_IFREG;
         let new = New { parent: id(parent), name, mode, umask, rdev: 0, target: None };
+        let volume = self.volume.clone();
         self.volume.create(caller(request), new, move |found| match found {
-            Ok((id, stat)) => reply.created(&KERNEL_TTL, &attr(id, &stat), Generation(0), FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            Ok((id, stat)) => {
+                volume.objects.looked_up(id);
+                reply.created(&KERNEL_TTL, &attr(id, &stat), Generation(0), FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE);
+            }
             Err(why) => reply.error(errno(why)),
         });
     }
@@ -290,7 +313,12 @@ impl Filesystem for Bridge {
     fn readdirplus(&self, _request: &Request, ino: INodeNo, _handle: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
         let read = self.volume.readdir(id(ino), offset, true, |next, id, stat, mode, name| {
             let attr = stat.map_or_else(|| fuser::FileAttr { ino: INodeNo(id.0), kind: file_type(mode), ..absent() }, |stat| attr(id, stat));
-            reply.add(INodeNo(id.0), next, name, &KERNEL_TTL, &attr, Generation(0))
+            let full = reply.add(INodeNo(id.0), next, name, &KERNEL_TTL, &attr, Generation(0));
+            // The kernel does not count what it is told about the directory itself and its parent.
+            if !full && stat.is_some() {
+                self.volume.objects.looked_up(id);
+            }
+            full
         });
         match read {
             Ok(()) => reply.ok(),
@@ -326,8 +354,11 @@ impl Filesystem for Bridge {
         answer_xattr(size, reply, |value| self.volume.getxattr(id(ino), name, value));
     }
 
-    fn listxattr(&self, _request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        answer_xattr(size, reply, |value| self.volume.listxattr(id(ino), value));
+    fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        if request.uid() == 0 {
+            return answer_xattr(size, reply, |value| self.volume.listxattr(id(ino), value));
+        }
+        answer_xattr(size, reply, |value| self.public_xattrs(ino, value));
     }
 
     fn ioctl(&self, _request: &Request, ino: INodeNo, _handle: FileHandle, _flags: IoctlFlags, cmd: u32, in_data: &[u8], out_size: u32, reply: ReplyIoctl) {

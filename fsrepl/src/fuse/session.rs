@@ -4,8 +4,8 @@ use super::Bridge;
 use crate::apply::Volume;
 use crate::limits::FUSE_THREADS_EXTRA;
 use fuser::{Config, Session, SessionACL};
-use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 use std::ffi::CString;
@@ -27,7 +27,7 @@ fn threads() -> usize {
 
 /// Mounts `volume` over `dir` and serves it.
 pub fn mount(volume: Arc<Volume>, dir: &Path) -> io::Result<Mounted> {
-    let device = attach(dir)?;
+    let device = attach(dir, flags_of(volume.objects.root())?)?;
     let mut config = Config::default();
     config.n_threads = Some(threads());
     config.clone_fd = true;
@@ -39,13 +39,27 @@ pub fn mount(volume: Arc<Volume>, dir: &Path) -> io::Result<Mounted> {
     Ok(Mounted { dir: dir.to_path_buf(), serving: Some(serving) })
 }
 
+/// What the mount beneath does not allow is not allowed above it either.
+fn flags_of(root: BorrowedFd<'_>) -> io::Result<MountFlags> {
+    let beneath = rustix::fs::fstatvfs(root)?.f_flag;
+    let kept = [
+        (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+    ];
+    Ok(kept.into_iter().filter(|(flag, _)| beneath.contains(*flag)).map(|(_, flag)| flag).collect())
+}
+
 /// Mounts a new FUSE connection over `dir`. By mount(2) itself, because only its type argument takes the
 /// subtype by which a stale mount of ours is recognised.
-fn attach(dir: &Path) -> io::Result<OwnedFd> {
+fn attach(dir: &Path, flags: MountFlags) -> io::Result<OwnedFd> {
     let device = openat(CWD, "/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let options = format!("fd={},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other", device.as_raw_fd());
     let options = CString::new(options).map_err(io::Error::other)?;
-    rustix::mount::mount("understudy", dir, "fuse.understudy", MountFlags::empty(), Some(&*options))?;
+    rustix::mount::mount("understudy", dir, "fuse.understudy", flags, Some(&*options))?;
     Ok(device)
 }
 

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const SHARDS: usize = 64;
@@ -25,6 +25,8 @@ pub struct Live {
     fd: OwnedFd,
     writable: Result<(), Errno>,
     used: AtomicBool,
+    appends: bool,
+    plain_mode: AtomicBool,
     /// Serialises reading a directory through the shared descriptor's position.
     pub position: Mutex<Cursor>,
 }
@@ -74,7 +76,34 @@ impl Cursor {
 
 impl Live {
     pub(super) fn new(id: ObjectId, kind: Kind, fd: OwnedFd, writable: Result<(), Errno>) -> Live {
-        Live { id, kind, fd, writable, used: AtomicBool::new(true), position: Mutex::default() }
+        Live { id, kind, fd, writable, used: AtomicBool::new(true), appends: false, plain_mode: AtomicBool::new(false), position: Mutex::default() }
+    }
+
+    /// The inode is append-only: nothing but its end may be written.
+    pub(super) fn appending(mut self) -> Live {
+        self.appends = true;
+        self
+    }
+
+    /// Whether the inode is append-only (its descriptor writes at the end whatever the offset).
+    pub fn appends(&self) -> bool {
+        self.appends
+    }
+
+    /// Whether the file has set-id bits, which a write by most callers clears. Asked once: the caller holds
+    /// the object's lock, and who sets them says so ([`Live::mode_changes`]).
+    pub fn has_set_id(&self) -> bool {
+        if self.plain_mode.load(Ordering::Relaxed) {
+            return false;
+        }
+        let has = rustix::fs::fstat(&self.fd).map_or(true, |stat| stat.st_mode & 0o6000 != 0);
+        self.plain_mode.store(!has, Ordering::Relaxed);
+        has
+    }
+
+    /// The permission bits are about to change.
+    pub fn mode_changes(&self) {
+        self.plain_mode.store(false, Ordering::Relaxed);
     }
 
     /// The names in this directory changed: what was read ahead is stale.
@@ -107,7 +136,8 @@ struct Orphans {
 pub(super) struct Cache {
     shards: Box<[RwLock<FxHashMap<u64, Arc<Live>>>]>,
     count: AtomicUsize,
-    order: Mutex<VecDeque<Arc<Live>>>,
+    /// Oldest first. What left the map meanwhile is passed over: only the map (and who uses it) keeps it open.
+    order: Mutex<VecDeque<Weak<Live>>>,
     orphans: RwLock<Orphans>,
     any_orphan: AtomicBool,
 }
@@ -151,48 +181,59 @@ impl Cache {
             shard.insert(live.id.0, live.clone());
         }
         let mut order = self.order.lock();
-        order.push_back(live.clone());
+        order.push_back(Arc::downgrade(&live));
         if self.count.fetch_add(1, Ordering::Relaxed) >= OPEN_OBJECTS {
             self.evict(&mut order);
+        }
+        if order.len() > 2 * OPEN_OBJECTS {
+            order.retain(|live| live.strong_count() > 0);
         }
         live
     }
 
     /// Second chance: the oldest object not used since it was last passed over goes.
-    fn evict(&self, order: &mut VecDeque<Arc<Live>>) {
+    fn evict(&self, order: &mut VecDeque<Weak<Live>>) {
         for _ in 0..order.len() {
             let Some(oldest) = order.pop_front() else { return };
-            if oldest.used.swap(false, Ordering::Relaxed) && order.len() > 1 {
+            let Some(live) = oldest.upgrade() else { continue };
+            if live.used.swap(false, Ordering::Relaxed) && order.len() > 1 {
                 order.push_back(oldest);
                 continue;
             }
-            let mut shard = self.shard(oldest.id).write();
-            if shard.get(&oldest.id.0).is_some_and(|live| Arc::ptr_eq(live, &oldest)) {
-                shard.remove(&oldest.id.0);
+            let mut shard = self.shard(live.id).write();
+            if shard.get(&live.id.0).is_some_and(|entered| Arc::ptr_eq(entered, &live)) {
+                shard.remove(&live.id.0);
+                self.count.fetch_sub(1, Ordering::Relaxed);
+                return;
             }
-            self.count.fetch_sub(1, Ordering::Relaxed);
-            return;
         }
     }
 
+    /// Takes an object out of the map.
+    fn take(&self, id: ObjectId) -> Option<Arc<Live>> {
+        let live = self.shard(id).write().remove(&id.0)?;
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        Some(live)
+    }
+
     pub(super) fn remove(&self, id: ObjectId) {
-        // Its place in `order` is left to eviction, which passes over what is no longer in the map.
-        self.shard(id).write().remove(&id.0);
+        self.take(id);
     }
 
     /// Pins an object that loses its last name; what it has open for reading and writing is kept.
     pub(super) fn orphan(&self, id: ObjectId, pin: OwnedFd, kind: Kind) {
-        let open = self.shard(id).write().remove(&id.0);
+        let open = self.take(id);
         let live = open.unwrap_or_else(|| {
-            let flags = match kind {
-                Kind::File => libc::O_RDWR | libc::O_NONBLOCK,
-                Kind::Directory => libc::O_RDONLY | libc::O_DIRECTORY,
-                _ => 0,
+            // Only these may be opened: a FIFO would wait for its other end, a device would act.
+            let opened = match kind {
+                Kind::File => sys::reopen(pin.as_fd(), libc::O_RDWR | libc::O_NONBLOCK).ok(),
+                Kind::Directory => sys::reopen(pin.as_fd(), libc::O_RDONLY | libc::O_DIRECTORY).ok(),
+                _ => None,
             };
-            match (kind, sys::reopen(pin.as_fd(), flags)) {
-                (Kind::File | Kind::Directory, Ok(fd)) => Arc::new(Live::new(id, kind, fd, Ok(()))),
-                _ => Arc::new(Live::new(id, kind, pin, Err(Errno::PERM))),
-            }
+            Arc::new(match opened {
+                Some(fd) => Live::new(id, kind, fd, Ok(())),
+                None => Live::new(id, kind, pin, Err(Errno::PERM)),
+            })
         });
         self.any_orphan.store(true, Ordering::Release);
         self.orphans.write().pinned.insert(id.0, live);

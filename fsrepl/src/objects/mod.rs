@@ -11,7 +11,7 @@ pub use locks::{Held, Locks};
 pub use table::{Entry, Kind, Table};
 pub use times::{Times, now as times_now};
 
-use crate::apply::identity;
+use crate::apply::{HIDDEN, identity};
 use crate::id::{ObjectId, Stamp};
 use crate::sys::{self, Sys};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -47,21 +47,22 @@ impl Objects {
         self.root.as_fd()
     }
 
-    fn open(&self, entry: &Entry) -> Sys<(OwnedFd, Result<(), Errno>)> {
+    fn open(&self, id: ObjectId, entry: &Entry) -> Sys<Live> {
+        let live = |fd, writable| Live::new(id, entry.kind, fd, writable);
         identity::as_root();
         let open = |flags| sys::open_by_handle(self.root.as_fd(), &entry.handle, flags | libc::O_NOFOLLOW | libc::O_NONBLOCK);
         match entry.kind {
             Kind::File => match open(libc::O_RDWR) {
-                Ok(fd) => Ok((fd, Ok(()))),
+                Ok(fd) => Ok(live(fd, Ok(()))),
                 // An append-only inode opens for writing only with O_APPEND, an immutable one not at all.
                 Err(why @ (Errno::PERM | Errno::ROFS | Errno::ACCESS)) => match open(libc::O_RDWR | libc::O_APPEND) {
-                    Ok(fd) => Ok((fd, Ok(()))),
-                    Err(_) => Ok((open(libc::O_RDONLY)?, Err(why))),
+                    Ok(fd) => Ok(live(fd, Ok(())).appending()),
+                    Err(_) => Ok(live(open(libc::O_RDONLY)?, Err(why))),
                 },
                 Err(why) => Err(why),
             },
-            Kind::Directory => Ok((open(libc::O_RDONLY | libc::O_DIRECTORY)?, Ok(()))),
-            _ => Ok((open(libc::O_PATH)?, Err(Errno::PERM))),
+            Kind::Directory => Ok(live(open(libc::O_RDONLY | libc::O_DIRECTORY)?, Ok(()))),
+            _ => Ok(live(open(libc::O_PATH)?, Err(Errno::PERM))),
         }
     }
 
@@ -71,13 +72,20 @@ impl Objects {
             return Ok(live);
         }
         let entry = self.table.get(id).ok_or(Errno::STALE)?;
-        let (fd, writable) = self.open(&entry)?;
-        Ok(self.live.put(Live::new(id, entry.kind, fd, writable)))
+        let live = self.open(id, &entry)?;
+        Ok(self.live.put(live))
     }
 
     /// Adopts a descriptor that was just opened for a new object (readable and writable for files).
     pub fn adopt(&self, id: ObjectId, kind: Kind, fd: OwnedFd) -> Arc<Live> {
         self.live.put(Live::new(id, kind, fd, Ok(())))
+    }
+
+    /// The permission bits of `id` are about to change: what is known of them no longer counts.
+    pub fn mode_changes(&self, id: ObjectId) {
+        if let Some(live) = self.live.get(id) {
+            live.mode_changes();
+        }
     }
 
     /// Forgets the descriptor of `id`, so that the next use opens it again.
@@ -101,8 +109,19 @@ impl Objects {
     pub fn stat(&self, id: ObjectId) -> Sys<Stat> {
         let live = self.any_fd(id)?;
         let mut stat = rustix::fs::statat(&*live, c"", AtFlags::EMPTY_PATH)?;
-        self.times.overlay(id, &mut stat);
+        self.overlay(id, &mut stat);
         Ok(stat)
+    }
+
+    /// Makes attributes read from disk those that applications see: with the decided modification time, and
+    /// without the hidden directory among the links of the root.
+    pub fn overlay(&self, id: ObjectId, stat: &mut Stat) {
+        self.times.overlay(id, stat);
+        if id == ObjectId::ROOT && stat.st_nlink > 2 {
+            identity::as_root();
+            let hidden = rustix::fs::statat(&*self.root, HIDDEN, AtFlags::SYMLINK_NOFOLLOW);
+            stat.st_nlink -= u64::from(hidden.is_ok_and(|stat| Kind::of(stat.st_mode) == Kind::Directory));
+        }
     }
 
     /// Id of what `name` in `dir` is, given its attributes; learnt now if it was not known.
@@ -127,6 +146,24 @@ impl Objects {
     /// Whether the object has no name any more.
     pub fn is_orphan(&self, id: ObjectId) -> bool {
         self.live.is_orphan(id)
+    }
+
+    /// The kernel is being given this object once more.
+    pub fn looked_up(&self, id: ObjectId) {
+        self.table.change(id, |entry| entry.lookups += 1);
+    }
+
+    /// The kernel gives back `lookups` of what it was given. Counted, because what it forgot earlier may be
+    /// read after a later lookup and removal: only the last one ends an object without a name.
+    pub fn forget_lookups(&self, id: ObjectId, lookups: u64) {
+        let mut left = 0;
+        self.table.change(id, |entry| {
+            entry.lookups = entry.lookups.saturating_sub(lookups);
+            left = entry.lookups;
+        });
+        if left == 0 {
+            self.forget(id);
+        }
     }
 
     /// Nobody can reach an orphan any more.
@@ -154,7 +191,9 @@ impl Objects {
     pub fn write_time_locked(&self, id: ObjectId) -> Sys<()> {
         let Some(stamp) = self.times.take(id) else { return Ok(()) };
         let live = self.any_fd(id)?;
-        set_mtime(live.as_fd(), stamp)
+        // Mostly the kernel stamped the file with the same tick; writing it again would only move ctime.
+        let stat = rustix::fs::statat(&*live, c"", AtFlags::EMPTY_PATH)?;
+        if mtime(&stat) == stamp { Ok(()) } else { set_mtime(live.as_fd(), stamp) }
     }
 
     /// Writes decided modification times that are older than `age_ms`; what cannot be written is dropped

@@ -51,12 +51,14 @@ pub struct Entry {
     pub names_epoch: u32,
     /// The sync session in which the secondary got this object's content and attributes; 0 never.
     pub content_epoch: u32,
+    /// How often the kernel was given this object and has not yet said that it forgot it.
+    pub lookups: u64,
 }
 
 impl Entry {
     /// An entry not known to any secondary yet.
     pub fn new(handle: Handle, stat: &Stat, parent: ObjectId) -> Entry {
-        Entry { handle, inode: stat.st_ino, parent, kind: Kind::of(stat.st_mode), local: false, names_epoch: 0, content_epoch: 0 }
+        Entry { handle, inode: stat.st_ino, parent, kind: Kind::of(stat.st_mode), local: false, names_epoch: 0, content_epoch: 0, lookups: 0 }
     }
 }
 

@@ -55,6 +55,21 @@ impl Times {
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Decides the modification time of a write that was just made, and never an earlier one than before.
+    /// The first one since the last was written is the kernel's own (`kernel` asks for it): kernels since
+    /// 6.13 give some stamps finer than a tick. The caller holds the object's lock.
+    pub fn advance(&self, id: ObjectId, kernel: impl FnOnce() -> Option<Stamp>) -> Stamp {
+        let mut shard = self.shard(id).lock();
+        if let Some(pending) = shard.get_mut(&id.0) {
+            pending.stamp = pending.stamp.max(now());
+            return pending.stamp;
+        }
+        let stamp = kernel().unwrap_or_else(now);
+        shard.insert(id.0, Pending { stamp, since_ms: self.clock() });
+        self.count.fetch_add(1, Ordering::Relaxed);
+        stamp
+    }
+
     /// Takes the decided time away: to write it, or because a newer one is on disk.
     pub fn take(&self, id: ObjectId) -> Option<Stamp> {
         if self.count.load(Ordering::Relaxed) == 0 {
