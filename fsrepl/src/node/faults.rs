@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// `UNDERSTUDY_TEST_FSYNC_DELAY=MILLISECONDS`: every flush that the primary waits for takes this much longer.
+/// `UNDERSTUDY_TEST_FSYNC_DELAY=TIME` (`1500ms`, `5s`, or seconds without a unit): every flush that the primary waits for takes this much longer.
 pub fn flush_delay() -> Duration {
     let Some(delay) = std::env::var_os("UNDERSTUDY_TEST_FSYNC_DELAY") else { return Duration::ZERO };
     let text = delay.to_string_lossy();

@@ -219,7 +219,7 @@ impl Primary {
         }
     }
 
-    /// Ends every held and future-held operation with an error: this node may not go on.
+    /// Ends every held operation with an error: this node may not go on. What is submitted later is still held.
     pub fn refuse(&self, why: rustix::io::Errno) {
         let held = std::mem::take(&mut self.stream.lock().held);
         for done in held {
