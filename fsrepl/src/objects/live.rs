@@ -239,26 +239,31 @@ impl Cache {
         self.take(id);
     }
 
-    /// Pins an object that loses its last name; what it has open for reading and writing is kept.
+    /// Pins an object that loses its last name; what it has open for reading and writing is kept, else it is
+    /// opened when it is needed ([`Cache::open_orphan`]): most are gone at once.
     pub(super) fn orphan(&self, id: ObjectId, pin: OwnedFd, kind: Kind) {
-        let open = self.take(id);
-        let live = open.unwrap_or_else(|| {
-            // Only these may be opened: a FIFO would wait for its other end, a device would act.
-            let opened = match kind {
-                Kind::File => sys::reopen(pin.as_fd(), libc::O_RDWR | libc::O_NONBLOCK).ok(),
-                Kind::Directory => sys::reopen(pin.as_fd(), libc::O_RDONLY | libc::O_DIRECTORY).ok(),
-                _ => None,
-            };
-            Arc::new(match opened {
-                Some(fd) => Live::new(id, kind, fd, Ok(())),
-                None => Live::new(id, kind, pin, Err(Errno::PERM)),
-            })
-        });
+        let live = self.take(id).unwrap_or_else(|| Arc::new(Live::new(id, kind, pin, Err(Errno::BADF))));
         self.any_orphan.store(true, Ordering::Release);
         if self.orphans.write().pinned.insert(id.0, live).is_none() {
             self.pinned.fetch_add(1, Ordering::Relaxed);
         }
         self.make_room(&mut self.order.lock());
+    }
+
+    /// Opens a pinned object for reading and writing. Files and directories only: a FIFO would wait for its
+    /// other end, a device would act.
+    pub(super) fn open_orphan(&self, pinned: Arc<Live>) -> Sys<Arc<Live>> {
+        let flags = match pinned.kind {
+            Kind::File => libc::O_RDWR | libc::O_NONBLOCK,
+            Kind::Directory => libc::O_RDONLY | libc::O_DIRECTORY,
+            _ => return Ok(pinned),
+        };
+        let mut orphans = self.orphans.write();
+        let Some(place) = orphans.pinned.get_mut(&pinned.id.0) else { return Err(Errno::STALE) };
+        if !place.flushable() {
+            *place = Arc::new(Live::new(pinned.id, pinned.kind, sys::reopen(pinned.as_fd(), flags)?, Ok(())));
+        }
+        Ok(place.clone())
     }
 
     pub(super) fn is_orphan(&self, id: ObjectId) -> bool {
