@@ -128,3 +128,7 @@ pub const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often both disks are flushed so that change tracking can be trimmed.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
+/// The secondary's receiving thread flushes by itself while flushes take no longer than this (microseconds).
+pub const INLINE_FLUSH_US: u64 = 2_000;
+/// Flushes for which it does not after operations had to wait behind one.
+pub const INLINE_FLUSH_PAUSE: u32 = 64;
