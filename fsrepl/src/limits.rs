@@ -122,6 +122,8 @@ pub const ACCEPT_AT_ONCE: usize = 16;
 pub const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 /// up to this.
 pub const RECONNECT_MOST: Duration = Duration::from_secs(5);
+/// A resync that is tried again after it failed is told when it lasts this long.
+pub const RETRY_IS_NEWS: Duration = Duration::from_secs(2);
 /// How long a start waits for a receiver that still has another session open.
 pub const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a stopping primary waits for the secondary's disk.

@@ -11,6 +11,7 @@ mod kill9_primary;
 mod kill9_secondary;
 mod link_cut_both;
 mod link_cut_one_way;
+mod lonely_and_full;
 mod low_memory;
 mod many_open_files;
 mod mariadb;
