@@ -11,10 +11,19 @@ use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, lchown, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What no plain directory answers.
 const NEVER: &[Errno] = &[Errno::IO, Errno::STALE, Errno::NOTCONN, Errno::CONNABORTED, Errno::NOSYS, Errno::BADF];
+
+/// Opens what may be a FIFO.
+fn writable(path: PathBuf) -> io::Result<File> {
+    OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
+fn writable_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
 
 pub(super) struct Actor {
     root: PathBuf,
@@ -62,7 +71,10 @@ impl Actor {
             8 | 9 => fs::hard_link(self.file(), self.file()),
             10 | 11 => self.create(),
             12 => Ok(mkdirat(CWD, self.any(), Mode::from_raw_mode(0o700 + self.rng.below(64) as u32))?),
-            13 => OpenOptions::new().write(true).open(self.file())?.set_len(self.rng.below(200_000)),
+            13 => {
+                let file = self.file();
+                writable(file)?.set_len(self.rng.below(200_000))
+            },
             14 => self.layout(),
             15 => self.write(),
             16 => self.big(),
@@ -92,7 +104,7 @@ impl Actor {
 
     fn write(&mut self) -> io::Result<()> {
         let path = self.file();
-        let file = OpenOptions::new().write(true).open(path)?;
+        let file = writable(path)?;
         let size = 1 + self.rng.below(100_000) as usize;
         let from = self.rng.below((self.data.len() - size) as u64) as usize;
         file.write_all_at(&self.data[from..from + size], self.rng.below(100_000))
@@ -100,13 +112,11 @@ impl Actor {
 
     fn layout(&mut self) -> io::Result<()> {
         let path = if self.rng.one_in(4) { self.root.join("big") } else { self.file() };
-        let file = OpenOptions::new().write(true).open(path)?;
+        let file = writable(path)?;
         let (offset, length) = (self.rng.below(40) * 4096, (1 + self.rng.below(20)) * 4096);
         let flags = self.rng.pick(&[
             FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
             FallocateFlags::ZERO_RANGE,
-            FallocateFlags::COLLAPSE_RANGE,
-            FallocateFlags::INSERT_RANGE,
             FallocateFlags::empty(),
         ]);
         Ok(fallocate(&file, flags, offset, length)?)
@@ -114,16 +124,14 @@ impl Actor {
 
     /// Changes in the middle of the big file.
     fn big(&mut self) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).open(self.root.join("big"))?;
+        let file = writable(self.root.join("big"))?;
         let size = file.metadata()?.len().max(1 << 20);
         let at = self.rng.below(size);
         let aligned = at & !0xfff;
         match self.rng.below(40) {
             0 => file.set_len(at),
             1 => file.set_len(self.shape.big),
-            2 => Ok(fallocate(&file, FallocateFlags::COLLAPSE_RANGE, aligned, 65_536)?),
-            3 => Ok(fallocate(&file, FallocateFlags::INSERT_RANGE, aligned, 65_536)?),
-            4..=9 => Ok(fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, aligned, 200_000)?),
+            2..=9 => Ok(fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, aligned, 200_000)?),
             _ => file.write_all_at(&self.data[..1 + self.rng.below(200_000) as usize], at),
         }
     }
@@ -191,7 +199,7 @@ impl Actor {
     /// A new file takes an old one's place; the old one may have other names.
     fn publish(&mut self) -> io::Result<()> {
         let (new, old) = (self.file().with_extension("tmp"), self.file());
-        fs::write(&new, &self.data[..self.rng.below(5000) as usize])?;
+        writable_new(&new)?.write_all_at(&self.data[..self.rng.below(5000) as usize], 0)?;
         if self.rng.one_in(2) {
             fs::hard_link(&new, self.file())?;
         }
@@ -205,7 +213,7 @@ impl Actor {
         }
         if self.rng.one_in(3) {
             self.held = None;
-            self.held = Some(OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(self.file())?);
+            self.held = Some(writable(self.file())?);
         }
         Ok(())
     }
