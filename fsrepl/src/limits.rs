@@ -104,6 +104,9 @@ pub const RING_REQUEST: usize = 0x7fff_f000;
 pub const STREAM_BATCH: usize = 64 * 1024;
 /// Entries of a directory in one frame of a resync.
 pub const RESYNC_NAMES: usize = 512;
+/// Bytes of names and of symbolic links' targets in such a frame: with one entry more, and what describes them,
+/// well below [`FRAME_BODY`].
+pub const RESYNC_NAMES_BYTES: usize = 256 * 1024;
 /// Content that is compared and sent under one hold of the object's lock.
 pub const RESYNC_PIECE: usize = 1024 * 1024;
 /// Objects that one question to the secondary covers.

@@ -22,6 +22,7 @@ mod postgres;
 mod prefix;
 mod receiver_read_only;
 mod restart_orders;
+mod resync_live;
 mod second_sender;
 mod sigstop_primary;
 mod sigstop_secondary;
