@@ -104,6 +104,9 @@ pub const RING_REQUEST: usize = 0x7fff_f000;
 pub const STREAM_BATCH: usize = 64 * 1024;
 /// Entries of a directory in one frame of a resync.
 pub const RESYNC_NAMES: usize = 512;
+/// Bytes of names and of symbolic links' targets in such a frame: with one entry more, and what describes them,
+/// well below [`FRAME_BODY`].
+pub const RESYNC_NAMES_BYTES: usize = 256 * 1024;
 /// Content that is compared and sent under one hold of the object's lock.
 pub const RESYNC_PIECE: usize = 1024 * 1024;
 /// Objects that one question to the secondary covers.
@@ -123,9 +126,15 @@ pub const ACCEPT_AT_ONCE: usize = 16;
 pub const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 /// up to this.
 pub const RECONNECT_MOST: Duration = Duration::from_secs(5);
+/// A resync that is tried again after it failed is told when it lasts this long.
+pub const RETRY_IS_NEWS: Duration = Duration::from_secs(2);
 /// How long a start waits for a receiver that still has another session open.
 pub const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a stopping primary waits for the secondary's disk.
 pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often both disks are flushed so that change tracking can be trimmed.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
+/// The secondary's receiving thread flushes by itself while flushes take no longer than this (microseconds).
+pub const INLINE_FLUSH_US: u64 = 2_000;
+/// Flushes for which it does not after operations had to wait behind one.
+pub const INLINE_FLUSH_PAUSE: u32 = 64;

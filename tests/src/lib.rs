@@ -15,4 +15,5 @@ pub mod ledger;
 pub mod model;
 pub mod pair;
 pub mod rng;
+pub mod storm;
 pub mod tree;

@@ -18,7 +18,7 @@ pub fn run(args: &StatusArgs, global: &Global) -> Outcome {
         None => all(&global.run, &running)?,
     };
     if global.json {
-        output::line(&json!({"schema": output::SCHEMA, "replicas": replicas}).to_string());
+        output::line(&json!({"schema": output::SCHEMA, "modules": replicas}).to_string());
     } else {
         let now = SystemTime::now();
         let blocks: Vec<String> = replicas.iter().map(|replica| render::replica(replica, now)).collect();

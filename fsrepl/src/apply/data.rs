@@ -43,7 +43,7 @@ impl Volume {
         let held = self.objects.locks.one(id);
         let tracked = self.track();
         match self.write_here(who, id, offset, data, &tracked) {
-            Err(why) => done(Err(why)),
+            Err(why) => self.send_remains(id, tracked, Box::new(move |_| done(Err(why)))),
             Ok((live, written, had_set_id)) => {
                 let stamp = self.written_at(id, &live);
                 let ended: Done = Box::new(move |result| done(result.map(|()| written as u32)));
@@ -135,6 +135,20 @@ impl Volume {
         });
     }
 
+    /// A call that failed may have changed the file all the same: before the kernel finds no room it stamps the
+    /// file, clears set-id bits and, in a fallocate, extends it. The secondary gets what is there now.
+    fn send_remains(&self, id: ObjectId, tracked: Tracked<'_>, ended: Done) {
+        let Ok(mut stat) = self.objects.live(id).and_then(|live| rustix::fs::fstat(&*live)) else { return ended(Ok(())) };
+        if let Some(pending) = self.objects.times.take(id) {
+            self.objects.times.set(id, pending.max(mtime(&stat)));
+            self.objects.times.overlay(id, &mut stat);
+        }
+        let seq = self.send(self.stays(id), ended, |sync| {
+            self.layout_travels(sync, id).then(|| super::meta::attr_op(id, &stat, op::ATTR_SIZE | op::ATTR_OWNER_MODE))
+        });
+        tracked.finish(seq);
+    }
+
     /// Flushes one object on both nodes at once.
     pub fn fsync(&self, id: ObjectId, data_only: bool, done: impl FnOnce(Sys<()>) + Send + 'static) {
         let held = self.objects.locks.one(id);
@@ -175,7 +189,7 @@ impl Volume {
             Ok((live, stat, had_set_id))
         })();
         match outcome {
-            Err(why) => done(Err(why)),
+            Err(why) => self.send_remains(id, tracked, Box::new(move |_| done(Err(why)))),
             Ok((live, stat, had_set_id)) => {
                 let ended = self.also_stable(&live, Box::new(done));
                 let seq = self.send(self.stays(id), ended, |sync| {
@@ -205,7 +219,7 @@ impl Volume {
         let held = self.objects.locks.many(&[from.id, to.id]);
         let tracked = self.track();
         match self.copy_here(who, from, to, length, &tracked) {
-            Err(why) => done(Err(why)),
+            Err(why) => self.send_remains(to.id, tracked, Box::new(move |_| done(Err(why)))),
             Ok((live, data)) => {
                 let stamp = self.written_at(to.id, &live);
                 let copied = data.len() as u32;

@@ -179,7 +179,7 @@ impl Volume {
         let tracked = self.track();
         match self.unlink_here(parent, name, id, directory, &tracked) {
             Err(why) => done(Err(why)),
-            Ok(dir) => {
+            Ok((dir, last)) => {
                 let ended = self.also_stable(&dir, Box::new(done));
                 let parent_mtime = self.dir_mtime(&dir);
                 let local = self.objects.table.is_local(id);
@@ -187,8 +187,13 @@ impl Volume {
                     if sync.is_some_and(|epoch| !self.names_known(parent, epoch)) {
                         return None;
                     }
+                    let body = Name { parent, name: bytes(name), parent_mtime };
+                    // Its other names may be in directories that the secondary does not know yet.
+                    if sync.is_some() && !last {
+                        return Some(Op::new(kind::PARK, id).body(&body));
+                    }
                     let flags = if directory { op::VARIANT } else { 0 };
-                    Some(Op { flags, ..Op::new(kind::UNLINK, id).body(&Name { parent, name: bytes(name), parent_mtime }) })
+                    Some(Op { flags, ..Op::new(kind::UNLINK, id).body(&body) })
                 });
                 tracked.finish(seq);
             }
@@ -197,7 +202,8 @@ impl Volume {
         self.help();
     }
 
-    fn unlink_here(&self, parent: ObjectId, name: &OsStr, id: ObjectId, directory: bool, tracked: &Tracked<'_>) -> Sys<Arc<Live>> {
+    /// Gives the directory, and whether the object lost its last name.
+    fn unlink_here(&self, parent: ObjectId, name: &OsStr, id: ObjectId, directory: bool, tracked: &Tracked<'_>) -> Sys<(Arc<Live>, bool)> {
         let dir = self.objects.live(parent)?;
         let path = cstr(name)?;
         tracked.entries(parent)?;
@@ -207,10 +213,11 @@ impl Volume {
         let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         rustix::fs::unlinkat(&*dir, &*path, flags)?;
         dir.changed();
-        if directory || stat.st_nlink <= 1 {
+        let last = directory || stat.st_nlink <= 1;
+        if last {
             self.objects.orphan(id, stat.st_ino, pin);
         }
-        Ok(dir)
+        Ok((dir, last))
     }
 
     /// Renames; `flags` as in renameat2(2).
@@ -230,12 +237,12 @@ impl Volume {
         let tracked = self.track();
         match self.rename_here(from, to, flags, (moved, replaced), &tracked) {
             Err(why) => done(Err(why)),
-            Ok((from_dir, to_dir)) => {
+            Ok((from_dir, to_dir, kept)) => {
                 let ended = self.also_stable(&from_dir, Box::new(done));
                 let ended = self.also_stable(&to_dir, ended);
                 let name = |(parent, name): (ObjectId, &OsStr), dir: &Arc<Live>| Name { parent, name: bytes(name), parent_mtime: self.dir_mtime(dir) };
                 let body = Rename { from: name(from, &from_dir), to: name(to, &to_dir), flags };
-                let seq = self.send_rename(body, moved, replaced, ended);
+                let seq = self.send_rename(body, moved, (replaced, kept), ended);
                 tracked.finish(seq);
             }
         }
@@ -243,7 +250,8 @@ impl Volume {
         self.help();
     }
 
-    fn rename_here(&self, from: (ObjectId, &OsStr), to: (ObjectId, &OsStr), flags: u32, (moved, replaced): (Found, Option<Found>), tracked: &Tracked<'_>) -> Sys<(Arc<Live>, Arc<Live>)> {
+    /// Gives both directories, and what lost its name here and has others.
+    fn rename_here(&self, from: (ObjectId, &OsStr), to: (ObjectId, &OsStr), flags: u32, (moved, replaced): (Found, Option<Found>), tracked: &Tracked<'_>) -> Sys<(Arc<Live>, Arc<Live>, Option<ObjectId>)> {
         let (from_dir, to_dir) = (self.objects.live(from.0)?, self.objects.live(to.0)?);
         let target_stays = self.name_stays(to.0, to_dir.as_fd(), to.1);
         if self.objects.table.is_local(moved.0) != target_stays || replaced.is_some_and(|(id, _)| self.objects.table.is_local(id) != target_stays) {
@@ -254,8 +262,12 @@ impl Volume {
         identity::as_root();
         let exchange = flags & libc::RENAME_EXCHANGE != 0;
         let lost = replaced.filter(|(id, _)| !exchange && *id != moved.0);
-        let pin = match lost {
-            Some(_) => Some(open_path(&to_dir, &*cstr(to.1)?)?),
+        let lost = match lost {
+            Some((id, _)) => {
+                let pin = open_path(&to_dir, &*cstr(to.1)?)?;
+                let stat = rustix::fs::statat(&pin, c"", AtFlags::EMPTY_PATH)?;
+                Some((id, stat, pin))
+            }
             None => None,
         };
         rustix::fs::renameat_with(&*from_dir, &*cstr(from.1)?, &*to_dir, &*cstr(to.1)?, RenameFlags::from_bits_retain(flags))?;
@@ -265,17 +277,20 @@ impl Volume {
         if exchange && let Some((id, _)) = replaced {
             self.objects.table.change(id, |entry| entry.parent = from.0);
         }
-        if let (Some((id, stat)), Some(pin)) = (lost, pin)
-            && (stat.st_nlink <= 1 || Kind::of(stat.st_mode) == Kind::Directory)
-        {
-            self.objects.orphan(id, stat.st_ino, pin);
+        let mut kept = None;
+        if let Some((id, stat, pin)) = lost {
+            if stat.st_nlink <= 1 || Kind::of(stat.st_mode) == Kind::Directory {
+                self.objects.orphan(id, stat.st_ino, pin);
+            } else {
+                kept = Some(id);
+            }
         }
-        Ok((from_dir, to_dir))
+        Ok((from_dir, to_dir, kept))
     }
 
     /// While a resync runs, a rename between a directory that the secondary knows and one that it does not
     /// know becomes leaving the one (park), or arriving in the other (place).
-    fn send_rename(&self, body: Rename, moved: Found, replaced: Option<Found>, ended: Done) -> Seq {
+    fn send_rename(&self, body: Rename, moved: Found, (replaced, kept): (Option<Found>, Option<ObjectId>), ended: Done) -> Seq {
         let (from, to) = (body.from.parent, body.to.parent);
         let exchange = body.flags & libc::RENAME_EXCHANGE != 0;
         let local = self.objects.table.is_local(moved.0);
@@ -288,6 +303,10 @@ impl Volume {
                 (true, false) => self.place(sync?, other.0, from, &from_name, &other.1, body.from.parent_mtime),
                 _ => None,
             });
+        }
+        // What is replaced may have its other names in directories that the secondary does not know yet.
+        if let Some(kept) = kept {
+            self.send(local, Box::new(|_| ()), |sync| (half(sync?) == (true, true)).then(|| Op::new(kind::PARK, kept).body(&body.to)));
         }
         self.send(local, ended, |sync| match sync.map(half) {
             None | Some((true, true)) => Some(Op::new(kind::RENAME, moved.0).body(&body)),

@@ -84,6 +84,13 @@ impl Cursors {
         self.any.store(!files.is_empty(), SeqCst);
     }
 
+    /// No resync is in any file.
+    pub fn clear(&self) {
+        let mut files = self.files.lock();
+        files.clear();
+        self.any.store(false, SeqCst);
+    }
+
     /// Where the resync is in the file, if it is in it.
     pub fn get(&self, id: ObjectId) -> Option<u64> {
         if !self.any.load(SeqCst) {

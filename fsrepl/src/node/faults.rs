@@ -1,13 +1,33 @@
-//! Faults that tests ask for through the environment. None of them can lose data; each is announced.
+//! Faults that tests ask for through the environment, in debug builds only. None of them can lose data; each
+//! is announced once.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
-/// `UNDERSTUDY_TEST_FSYNC_DELAY=TIME` (`1500ms`, `5s`, or seconds without a unit): every flush that the primary waits for takes this much longer.
+/// `UNDERSTUDY_TEST_FSYNC_DELAY=5s` (or `20ms`): every flush that the primary waits for takes this much longer.
 pub fn flush_delay() -> Duration {
-    let Some(delay) = std::env::var_os("UNDERSTUDY_TEST_FSYNC_DELAY") else { return Duration::ZERO };
-    let text = delay.to_string_lossy();
-    let seconds = text.strip_suffix("ms").and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
-    let delay = seconds.or_else(|| text.trim_end_matches('s').parse().ok().map(Duration::from_secs)).unwrap_or_default();
-    tracing::warn!(?delay, "a test makes every flush slower");
-    delay
+    static DELAY: OnceLock<Duration> = OnceLock::new();
+    *DELAY.get_or_init(|| {
+        let delay = asked("UNDERSTUDY_TEST_FSYNC_DELAY").and_then(|text| humantime::parse_duration(&text).ok()).unwrap_or_default();
+        if !delay.is_zero() {
+            tracing::warn!(?delay, "a test makes every flush slower");
+        }
+        delay
+    })
+}
+
+/// `UNDERSTUDY_TEST_PROTOCOL_VERSION=N`: this node says that it speaks this protocol version and no other.
+pub fn protocol_version() -> Option<u16> {
+    static VERSION: OnceLock<Option<u16>> = OnceLock::new();
+    *VERSION.get_or_init(|| {
+        let version = asked("UNDERSTUDY_TEST_PROTOCOL_VERSION").and_then(|text| text.parse().ok());
+        if let Some(version) = version {
+            tracing::warn!(version, "a test makes this node claim another protocol version");
+        }
+        version
+    })
+}
+
+fn asked(variable: &str) -> Option<String> {
+    if cfg!(debug_assertions) { std::env::var(variable).ok() } else { None }
 }

@@ -5,7 +5,7 @@ use super::options::ReceiveOptions;
 use super::registry::Registry;
 use super::status::Status;
 use crate::apply::{Exclude, read_directory};
-use crate::limits::{ACCEPT_AT_ONCE, HANDSHAKE_TIMEOUT};
+use crate::limits::{ACCEPT_AT_ONCE, HANDSHAKE_TIMEOUT, RETRY_IS_NEWS};
 use crate::objects::Objects;
 use crate::op::{self, Query, kind};
 use crate::replica::hello::{Hello, Refusal, Welcome};
@@ -19,7 +19,7 @@ use crate::wire::{self, Channel, Established, FrameReader, HandshakeError, Heade
 use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -48,6 +48,12 @@ pub(super) struct Follower {
     registry: Registry,
     pub status: Status,
     current: Mutex<Option<Current>>,
+    /// What to say of the resync that runs.
+    resync: Mutex<Option<String>>,
+    /// Why the last session ended before the pair was in sync.
+    failing: Mutex<Option<String>>,
+    /// Whom this node does not talk to, and why: told once.
+    unwanted: Mutex<Option<(IpAddr, String)>>,
     ending: AtomicBool,
     left: AtomicBool,
 }
@@ -73,6 +79,9 @@ impl Follower {
             registry,
             status: Status::new(report, line),
             current: Mutex::new(None),
+            resync: Mutex::new(None),
+            failing: Mutex::new(None),
+            unwanted: Mutex::new(None),
             ending: AtomicBool::new(false),
             left: AtomicBool::new(false),
         })
@@ -212,9 +221,12 @@ impl Follower {
             (current.timeout, current.exclude.clone(), current.from)
         };
         self.left.store(false, SeqCst);
-        self.status.set(State::Second, Data::Inconsistent, format!("resync from {from}"), "resync");
+        *self.resync.lock() = Some(format!("resync from {}", from.ip()));
+        if self.failing.lock().is_none() {
+            self.tell_resync();
+        }
         let exclude = Exclude::new(&exclude).map_err(io::Error::other)?;
-        let pulse = start_pulse(session.clone(), timeout)?;
+        let pulse = start_pulse(self.clone(), session.clone(), timeout)?;
         let times = start_times(session.clone())?;
         let ended = session.serve(FrameReader::new(Source(link), established.opener), &self.hidden, exclude);
         let _ = pulse.join();
@@ -222,11 +234,44 @@ impl Follower {
         let (reason, code) = if self.left.load(SeqCst) {
             ("the primary stopped".to_owned(), "primary_left")
         } else {
-            tracing::warn!(%ended, "the session ended");
             (format!("lost the primary: {ended}"), "primary_lost")
         };
+        let mut resync = self.resync.lock();
+        let failed = resync.take().map(|_| reason.clone());
+        let before = std::mem::replace(&mut *self.failing.lock(), failed.clone());
+        if !self.left.load(SeqCst) && (failed.is_none() || before != failed) {
+            tracing::warn!(%ended, "the session ended");
+        }
         self.status.set(State::Wait, self.data(), reason, code);
         Ok(())
+    }
+
+    /// Says that a resync runs, if it still does.
+    fn tell_resync(&self) {
+        let resync = self.resync.lock();
+        if let Some(reason) = resync.as_ref() {
+            self.status.set(State::Second, Data::Inconsistent, reason.clone(), "resync");
+        }
+    }
+
+    /// Says, once, why nobody is let in; what is known of the peer is its address.
+    fn turn_away(&self, from: SocketAddr, why: &str) {
+        let news = Some((from.ip(), why.to_owned()));
+        let mut last = self.unwanted.lock();
+        if *last != news {
+            *last = news;
+            tracing::warn!(from = %from.ip(), why, "a connection was refused");
+        }
+    }
+
+    /// The state says why this node waits, unless it follows somebody.
+    fn refused(&self, from: SocketAddr, refusal: &Refusal) {
+        self.turn_away(from, &refusal.reason);
+        let current = self.current.lock();
+        if current.is_none() && !matches!(refusal.code.as_str(), "busy" | "stopping") {
+            let reason = format!("refused the primary at {}: {}; {}", from.ip(), refusal.reason, refusal.cure);
+            self.status.set(State::Wait, self.data(), reason, &refusal.code);
+        }
     }
 
     fn serve_bulk(&self, stream: TcpStream, established: Established) -> io::Result<()> {
@@ -276,11 +321,11 @@ impl Follower {
             Ok(established) if established.channel == Channel::Ordered => self.serve_ordered(stream, established),
             Ok(established) => self.serve_bulk(stream, established),
             Err(HandshakeError::Refusing(text)) => {
-                tracing::warn!(%from, reason = Refusal::from_text(&text).reason, "a connection was refused");
+                self.refused(from, &Refusal::from_text(&text));
                 Ok(())
             }
             Err(why) => {
-                tracing::warn!(%from, %why, "a connection was closed");
+                self.turn_away(from, &why.to_string());
                 Ok(())
             }
         };
@@ -312,7 +357,10 @@ impl Keeper for Follower {
             identity.boot_id = boot;
             identity.last_sync = Some(super::answers::rfc3339(std::time::SystemTime::now()));
         })?;
-        self.status.set(State::Second, Data::Uptodate, format!("in sync with {from}"), "in_sync");
+        *self.unwanted.lock() = None;
+        let mut resync = self.resync.lock();
+        *resync = None;
+        self.status.set(State::Second, Data::Uptodate, format!("in sync with {}", from.ip()), "in_sync");
         Ok(())
     }
 
@@ -322,11 +370,16 @@ impl Keeper for Follower {
     }
 }
 
-fn start_pulse(session: Arc<Session>, timeout: Duration) -> io::Result<JoinHandle<()>> {
+fn start_pulse(follower: Arc<Follower>, session: Arc<Session>, timeout: Duration) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("pulse".into()).spawn(move || {
+        let mut told = false;
         let mut pulse = Pulse::new(timeout, session.now());
         while !session.is_over() {
             std::thread::sleep(TICK);
+            if !told && session.now() > RETRY_IS_NEWS {
+                told = true;
+                follower.tell_resync();
+            }
             let (heard, sent) = session.heard_and_sent();
             match pulse.tick(session.now(), heard, sent) {
                 Beat::Well => {}

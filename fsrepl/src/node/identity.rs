@@ -5,7 +5,7 @@
 
 use crate::limits::{IDENTITY_FILE, IDENTITY_HISTORY};
 use crate::report::{Data, Failure, FailureKind};
-use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{Mode, OFlags, RenameFlags, fsync, mkdirat, openat, renameat, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -20,6 +20,8 @@ pub const HIDDEN: &str = ".understudy";
 const FILE: &str = "identity";
 const NEW: &str = "identity.new";
 const SCHEMA: u64 = 1;
+/// Unit in which file systems allocate.
+const BLOCK: usize = 4096;
 
 /// What this replica did last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,21 +172,33 @@ fn read(root: impl AsFd) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Writes over the spare file, whose blocks are there already, and exchanges the two names: a full disk
+/// must not keep a node from recording that it goes on alone.
 fn write(root: impl AsFd, bytes: &[u8]) -> io::Result<()> {
     let hidden = hidden_directory(root)?;
-    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let written = openat(&hidden, NEW, flags, Mode::RUSR | Mode::WUSR).map_err(io::Error::from).and_then(|file| {
-        let mut file = File::from(file);
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    if let Err(error) = written {
-        // What is left of it only takes room; the old identity stands.
-        let _ = unlinkat(&hidden, NEW, AtFlags::empty());
-        return Err(error);
+    fill_spare(&hidden, bytes)?;
+    match renameat_with(&hidden, NEW, &hidden, FILE, RenameFlags::EXCHANGE) {
+        Ok(()) => {}
+        // The first one of this replica, or a file system without exchange.
+        Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            renameat(&hidden, NEW, &hidden, FILE)?;
+            // Without a spare the next one needs room; that is no reason to fail now.
+            let _ = fill_spare(&hidden, &[]);
+        }
+        Err(why) => return Err(why.into()),
     }
-    renameat(&hidden, NEW, &hidden, FILE)?;
     Ok(fsync(&hidden)?)
+}
+
+/// The spare file holds whole blocks, so that writing over it allocates nothing.
+fn fill_spare(hidden: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
+    let mut padded = bytes.to_vec();
+    padded.resize(bytes.len().max(1).next_multiple_of(BLOCK), b'\n');
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(openat(hidden, NEW, flags, Mode::RUSR | Mode::WUSR)?);
+    file.write_all(&padded)?;
+    file.set_len(padded.len() as u64)?;
+    file.sync_all()
 }
 
 #[derive(Serialize)]
@@ -269,7 +283,8 @@ mod tests {
         identity.mint();
         identity.store(&root).unwrap();
         assert_eq!(Identity::load(&root).unwrap(), Some(identity));
-        assert!(!temp.path().join(HIDDEN).join(NEW).exists());
+        let spare = std::fs::metadata(temp.path().join(HIDDEN).join(NEW)).unwrap();
+        assert_eq!(spare.len() % BLOCK as u64, 0, "the next one needs no room");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::stop::{Stop, Wake};
 use super::{holders, privilege, stale};
 use crate::apply::{Exclude, Volume};
 use crate::fuse::{self, Mounted};
+use crate::limits::LAZY_TIMES;
 use crate::objects::Objects;
 use crate::report::{Event, Failure, FailureKind, Reporter};
 use rustix::io::Errno;
@@ -48,11 +49,15 @@ pub(super) fn refuse_busy(dir: &Path) -> Result<(), Failure> {
 }
 
 fn passthrough(options: &MountOptions, tree: &PrivateTree, stop: &Stop, report: &Reporter) -> Outcome {
-    let volume = volume(options, tree)?;
-    let mut mounted = fuse::mount(Arc::new(volume), tree.path()).map_err(|why| failed(&options.dir, why))?;
+    let volume = Arc::new(volume(options, tree)?);
+    let mut mounted = fuse::mount(volume.clone(), tree.path()).map_err(|why| failed(&options.dir, why))?;
     report(Event::Ready);
-    while stop.wait(Duration::from_secs(3600)).is_none() && !mounted.is_over() {}
-    unmount(&mut mounted, tree.path(), stop, report)
+    while stop.wait(LAZY_TIMES).is_none() && !mounted.is_over() {
+        volume.objects.write_old_times(LAZY_TIMES.as_millis() as u64);
+    }
+    unmount(&mut mounted, tree.path(), stop, report)?;
+    volume.objects.write_old_times(0);
+    Ok(())
 }
 
 pub(super) fn volume(options: &MountOptions, tree: &PrivateTree) -> Result<Volume, Failure> {

@@ -10,7 +10,7 @@ use crate::apply::{Outlet, Volume};
 use crate::arbiter::{Arbiter, Verdict};
 use crate::id::ObjectId;
 use crate::journal::Journal;
-use crate::limits::{BUSY_PATIENCE, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST};
+use crate::limits::{BUSY_PATIENCE, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RETRY_IS_NEWS};
 use crate::op::{Op, kind};
 use crate::replica::hello::Refusal;
 use crate::replica::primary::{Lost, Primary};
@@ -112,7 +112,7 @@ pub(super) fn start(shared: Arc<Shared>, losses: Receiver<Lost>, first: Sender<F
         }
     })?;
     thread("supervisor", move || {
-        let mut supervisor = Supervisor { shared, losses, first: Some(first), epoch: 0, began: Instant::now() };
+        let mut supervisor = Supervisor { shared, losses, first: Some(first), epoch: 0, began: Instant::now(), failing: None };
         if let Err(failure) = supervisor.run() {
             supervisor.shared.primary.refuse(rustix::io::Errno::IO);
             let _ = wake.send(Wake::Fatal(failure));
@@ -158,6 +158,8 @@ struct Supervisor {
     first: Option<Sender<First>>,
     epoch: u32,
     began: Instant,
+    /// Why the last resync failed: trying again is no news until it takes longer.
+    failing: Option<String>,
 }
 
 impl Supervisor {
@@ -219,8 +221,13 @@ impl Supervisor {
         let shared = self.shared.clone();
         let (link, sealer, reader) = connected.ordered;
         shared.primary.attach(self.epoch, link, sealer, reader);
+        if shared.is_ending() {
+            // It was told to end while it connected: nobody else ends this session.
+            shared.primary.drop_peer("this node stops", "stopping");
+        }
         *shared.peer.lock() = connected.welcome.reason.clone();
-        self.start_pulse();
+        let reason = format!("resync of the secondary: {}", connected.welcome.reason);
+        self.start_pulse(reason.clone());
         if let Some(first) = self.first.take() {
             // What is written from now on is tracked and not acknowledged by the secondary: it is inconsistent
             // by its own record until the resync ends.
@@ -228,8 +235,9 @@ impl Supervisor {
         }
         let progress = Arc::new(Progress::default());
         *shared.progress.lock() = Some(progress.clone());
-        let reason = format!("resync of the secondary: {}", connected.welcome.reason);
-        shared.status.set(State::Alone, Data::Uptodate, reason, "resync");
+        if self.failing.is_none() {
+            shared.status.set(State::Alone, Data::Uptodate, reason, "resync");
+        }
         let in_sync = self.resync(&shared, &progress, connected.bulk);
         *shared.progress.lock() = None;
         if let Some(in_sync) = in_sync {
@@ -287,7 +295,7 @@ impl Supervisor {
         Ok(())
     }
 
-    fn after_loss(&self, shared: &Arc<Shared>) -> Result<(), Failure> {
+    fn after_loss(&mut self, shared: &Arc<Shared>) -> Result<(), Failure> {
         let Ok(lost) = self.losses.recv() else { return Ok(()) };
         if shared.is_ending() {
             // Nobody can write any more, and the secondary has recorded all there is: no new history begins.
@@ -296,7 +304,10 @@ impl Supervisor {
             }
             return Ok(());
         }
-        tracing::warn!(reason = lost.reason, code = lost.code, "the secondary is lost");
+        if self.failing.as_ref() != Some(&lost.reason) {
+            tracing::warn!(reason = lost.reason, code = lost.code, "the secondary is lost");
+        }
+        self.failing = (!lost.holding).then(|| lost.reason.clone());
         if lost.holding || !shared.identity.lock().peer_outdated {
             shared.go_alone(&lost.reason, lost.code)?;
         } else {
@@ -308,14 +319,23 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Watches one session's connection from a thread that nothing holds up.
-    fn start_pulse(&self) {
+    /// Watches one session's connection from a thread that nothing holds up. A resync that lasts is told, also
+    /// where the one before it failed.
+    fn start_pulse(&self, resync: String) {
         let (shared, epoch) = (self.shared.clone(), self.epoch);
         let beat = move || {
             let primary = &shared.primary;
+            let (began, mut told) = (Instant::now(), false);
             let mut pulse = Pulse::new(shared.options.peer_timeout, primary.now());
             while primary.try_attached(epoch) {
                 std::thread::sleep(TICK);
+                if !told && began.elapsed() > RETRY_IS_NEWS {
+                    told = true;
+                    let progress = shared.progress.lock();
+                    if progress.is_some() {
+                        shared.status.set(State::Alone, Data::Uptodate, resync.clone(), "resync");
+                    }
+                }
                 let (heard, sent) = primary.heard_and_sent();
                 match pulse.tick(primary.now(), heard, sent) {
                     Beat::Well => {}

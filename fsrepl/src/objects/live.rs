@@ -136,10 +136,14 @@ struct Orphans {
 pub(super) struct Cache {
     shards: Box<[RwLock<FxHashMap<u64, Arc<Live>>>]>,
     count: AtomicUsize,
+    /// Descriptors that may be open here: half of what the process may have, the rest is for what is under way
+    /// and for objects without a name.
+    limit: usize,
     /// Oldest first. What left the map meanwhile is passed over: only the map (and who uses it) keeps it open.
     order: Mutex<VecDeque<Weak<Live>>>,
     orphans: RwLock<Orphans>,
     any_orphan: AtomicBool,
+    pinned: AtomicUsize,
 }
 
 impl Default for Cache {
@@ -147,11 +151,18 @@ impl Default for Cache {
         Cache {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
             count: AtomicUsize::new(0),
+            limit: descriptors().map_or(OPEN_OBJECTS, |most| OPEN_OBJECTS.min(most / 2)),
             order: Mutex::default(),
             orphans: RwLock::default(),
             any_orphan: AtomicBool::new(false),
+            pinned: AtomicUsize::new(0),
         }
     }
+}
+
+/// The limit of open files of this process.
+fn descriptors() -> Option<usize> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.and_then(|most| usize::try_from(most).ok())
 }
 
 impl Cache {
@@ -182,18 +193,26 @@ impl Cache {
         }
         let mut order = self.order.lock();
         order.push_back(Arc::downgrade(&live));
-        if self.count.fetch_add(1, Ordering::Relaxed) >= OPEN_OBJECTS {
-            self.evict(&mut order);
-        }
-        if order.len() > 2 * OPEN_OBJECTS {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.make_room(&mut order);
+        if order.len() > 2 * self.limit {
             order.retain(|live| live.strong_count() > 0);
         }
         live
     }
 
+    /// Keeps the number of descriptors within the limit. Called for each new one, so two at a time are enough.
+    fn make_room(&self, order: &mut VecDeque<Weak<Live>>) {
+        for _ in 0..2 {
+            if self.count.load(Ordering::Relaxed) + self.pinned.load(Ordering::Relaxed) > self.limit {
+                self.evict(order);
+            }
+        }
+    }
+
     /// Second chance: the oldest object not used since it was last passed over goes.
     fn evict(&self, order: &mut VecDeque<Weak<Live>>) {
-        for _ in 0..order.len() {
+        for _ in 0..2 * order.len() {
             let Some(oldest) = order.pop_front() else { return };
             let Some(live) = oldest.upgrade() else { continue };
             if live.used.swap(false, Ordering::Relaxed) && order.len() > 1 {
@@ -220,23 +239,31 @@ impl Cache {
         self.take(id);
     }
 
-    /// Pins an object that loses its last name; what it has open for reading and writing is kept.
+    /// Pins an object that loses its last name; what it has open for reading and writing is kept, else it is
+    /// opened when it is needed ([`Cache::open_orphan`]): most are gone at once.
     pub(super) fn orphan(&self, id: ObjectId, pin: OwnedFd, kind: Kind) {
-        let open = self.take(id);
-        let live = open.unwrap_or_else(|| {
-            // Only these may be opened: a FIFO would wait for its other end, a device would act.
-            let opened = match kind {
-                Kind::File => sys::reopen(pin.as_fd(), libc::O_RDWR | libc::O_NONBLOCK).ok(),
-                Kind::Directory => sys::reopen(pin.as_fd(), libc::O_RDONLY | libc::O_DIRECTORY).ok(),
-                _ => None,
-            };
-            Arc::new(match opened {
-                Some(fd) => Live::new(id, kind, fd, Ok(())),
-                None => Live::new(id, kind, pin, Err(Errno::PERM)),
-            })
-        });
+        let live = self.take(id).unwrap_or_else(|| Arc::new(Live::new(id, kind, pin, Err(Errno::BADF))));
         self.any_orphan.store(true, Ordering::Release);
-        self.orphans.write().pinned.insert(id.0, live);
+        if self.orphans.write().pinned.insert(id.0, live).is_none() {
+            self.pinned.fetch_add(1, Ordering::Relaxed);
+        }
+        self.make_room(&mut self.order.lock());
+    }
+
+    /// Opens a pinned object for reading and writing. Files and directories only: a FIFO would wait for its
+    /// other end, a device would act.
+    pub(super) fn open_orphan(&self, pinned: Arc<Live>) -> Sys<Arc<Live>> {
+        let flags = match pinned.kind {
+            Kind::File => libc::O_RDWR | libc::O_NONBLOCK,
+            Kind::Directory => libc::O_RDONLY | libc::O_DIRECTORY,
+            _ => return Ok(pinned),
+        };
+        let mut orphans = self.orphans.write();
+        let Some(place) = orphans.pinned.get_mut(&pinned.id.0) else { return Err(Errno::STALE) };
+        if !place.flushable() {
+            *place = Arc::new(Live::new(pinned.id, pinned.kind, sys::reopen(pinned.as_fd(), flags)?, Ok(())));
+        }
+        Ok(place.clone())
     }
 
     pub(super) fn is_orphan(&self, id: ObjectId) -> bool {
@@ -249,6 +276,7 @@ impl Cache {
         }
         let mut orphans = self.orphans.write();
         let gone = orphans.pinned.remove(&id.0);
+        self.pinned.fetch_sub(usize::from(gone.is_some()), Ordering::Relaxed);
         if orphans.pinned.is_empty() {
             self.any_orphan.store(false, Ordering::Release);
             orphans.pinned.shrink_to(64);

@@ -69,7 +69,11 @@ impl Objects {
     /// The open object; opened by its handle when it is not. ESTALE when it is gone.
     pub fn live(&self, id: ObjectId) -> Sys<Arc<Live>> {
         if let Some(live) = self.live.get(id) {
-            return Ok(live);
+            if live.flushable() {
+                return Ok(live);
+            }
+            identity::as_root();
+            return self.live.open_orphan(live);
         }
         let entry = self.table.get(id).ok_or(Errno::STALE)?;
         let live = self.open(id, &entry)?;

@@ -50,6 +50,8 @@ struct Stream {
     out: Vec<u8>,
     /// Ends of operations that wait for the arbiter.
     held: Vec<Done>,
+    /// The loss could not be recorded, or the arbiter refuses: operations end with this.
+    refused: Option<rustix::io::Errno>,
 }
 
 /// The connection ended: why, and whether the pair was a mirror until then.
@@ -94,7 +96,7 @@ impl Primary {
     /// Starts alone. `stable` is the `disk` acknowledgement mode; losses of the peer go to `losses`.
     pub fn new(stable: bool, losses: Sender<Lost>) -> Primary {
         Primary {
-            stream: Mutex::new(Stream { mode: Mode::Alone, epoch: 0, seq: 0, link: None, sealer: Sealer::insecure(), out: Vec::new(), held: Vec::new() }),
+            stream: Mutex::new(Stream { mode: Mode::Alone, epoch: 0, seq: 0, link: None, sealer: Sealer::insecure(), out: Vec::new(), held: Vec::new(), refused: None }),
             reader: Mutex::new(None),
             flight: Mutex::default(),
             expected: AtomicUsize::new(0),
@@ -221,7 +223,11 @@ impl Primary {
 
     /// Ends every held operation with an error: this node may not go on. What is submitted later is still held.
     pub fn refuse(&self, why: rustix::io::Errno) {
-        let held = std::mem::take(&mut self.stream.lock().held);
+        let held = {
+            let mut stream = self.stream.lock();
+            stream.refused = Some(why);
+            std::mem::take(&mut stream.held)
+        };
         for done in held {
             done(Err(why));
         }
@@ -462,8 +468,15 @@ impl Outlet for Primary {
                 }
             }
             Mode::Holding => {
-                stream.held.push(done);
-                return stream.seq;
+                let seq = stream.seq;
+                match stream.refused {
+                    None => stream.held.push(done),
+                    Some(why) => {
+                        drop(stream);
+                        done(Err(why));
+                    }
+                }
+                return seq;
             }
             Mode::Alone => {}
         }

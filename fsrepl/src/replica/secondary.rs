@@ -9,7 +9,7 @@ use super::primary::Source;
 use crate::apply::remote::{ApplyError, Incoming, Touched, apply};
 use crate::apply::{Exclude, flush};
 use crate::id::{ObjectId, Seq, Stamp};
-use crate::limits::{APPLY_FLUSHERS, FLUSH_QUEUE};
+use crate::limits::{APPLY_FLUSHERS, FLUSH_QUEUE, INLINE_FLUSH_PAUSE, INLINE_FLUSH_US};
 use crate::objects::Objects;
 use crate::op::{self, kind};
 use crate::resync::target::Target;
@@ -78,6 +78,8 @@ pub struct Session {
     over: AtomicBool,
     keeper: Arc<dyn Keeper>,
     start: Instant,
+    /// How long the last flush took.
+    flush_us: AtomicU64,
     flush_delay: Duration,
 }
 
@@ -95,6 +97,7 @@ impl Session {
             over: AtomicBool::new(false),
             keeper,
             start: Instant::now(),
+            flush_us: AtomicU64::new(u64::MAX),
             flush_delay: crate::node::faults::flush_delay(),
         })
     }
@@ -190,7 +193,8 @@ impl Session {
     }
 
     fn receive(&self, mut reader: FrameReader<Source>, target: Target, flushes: &Sender<Flush>) -> Ended {
-        let mut order = Order { session: self, target: Some(target), flushes, open: None, first: true };
+        let mut order =
+            Order { session: self, target: Some(target), flushes, open: None, first: true, due: Vec::new(), quick: Inline::default() };
         loop {
             match order.batch(&mut reader) {
                 Ok(()) => {}
@@ -201,18 +205,26 @@ impl Session {
 
     fn flusher(&self, jobs: &Receiver<Flush>) {
         for job in jobs {
-            if !self.flush_delay.is_zero() {
-                std::thread::sleep(self.flush_delay);
-            }
-            if let Err(reason) = self.flush_one(&job) {
-                tracing::error!(%reason, "this node's disk refuses");
-                self.fail(&format!("the secondary's disk refuses: {reason}"));
-                return self.hang_up();
-            }
-            if self.say(kind::ACK, &job.seq.to_le_bytes()).is_err() {
+            if !self.flush_and_say(&job) {
                 return;
             }
         }
+    }
+
+    /// Flushes and acknowledges; false when the session is over.
+    fn flush_and_say(&self, job: &Flush) -> bool {
+        let began = Instant::now();
+        if !self.flush_delay.is_zero() {
+            std::thread::sleep(self.flush_delay);
+        }
+        if let Err(reason) = self.flush_one(job) {
+            tracing::error!(%reason, "this node's disk refuses");
+            self.fail(&format!("the secondary's disk refuses: {reason}"));
+            self.hang_up();
+            return false;
+        }
+        self.flush_us.store(began.elapsed().as_micros() as u64, SeqCst);
+        self.say(kind::ACK, &job.seq.to_le_bytes()).is_ok()
     }
 
     fn flush_one(&self, job: &Flush) -> Result<(), String> {
@@ -248,6 +260,33 @@ struct Order<'a> {
     open: Option<Seq>,
     /// The first operation of a session may have any number.
     first: bool,
+    /// Flushes that the current batch asks for.
+    due: Vec<Flush>,
+    quick: Inline,
+}
+
+/// Whether this thread flushes by itself: the shortest way when nobody else waits for it and the disk is quick;
+/// otherwise everybody's operations would wait for one flush.
+#[derive(Default)]
+struct Inline {
+    /// Flushes for which the pool is used, because operations had to wait behind the last one done here.
+    crowded: u32,
+}
+
+impl Inline {
+    fn allows(&mut self, session: &Session) -> bool {
+        if self.crowded > 0 {
+            self.crowded -= 1;
+            return false;
+        }
+        session.flush_us.load(SeqCst) <= INLINE_FLUSH_US && !session.link.readable(Duration::ZERO).unwrap_or(true)
+    }
+
+    fn judge(&mut self, session: &Session) {
+        if session.link.readable(Duration::ZERO).unwrap_or(true) {
+            self.crowded = INLINE_FLUSH_PAUSE;
+        }
+    }
 }
 
 impl Order<'_> {
@@ -259,8 +298,26 @@ impl Order<'_> {
         while let Some(frame) = reader.next()? {
             self.frame(&frame)?;
         }
-        if self.session.applied.load(SeqCst) != before {
+        let applied = self.session.applied.load(SeqCst) - before;
+        // What only waits for the disk is acknowledged with its flush: one wake-up of the primary less.
+        if applied > self.due.len() as Seq {
             self.session.acknowledge()?;
+        }
+        self.flush_due()
+    }
+
+    fn flush_due(&mut self) -> Result<(), Ended> {
+        let alone = self.due.len() == 1 && matches!(self.due[0].what, What::Objects(_));
+        if alone && self.quick.allows(self.session) {
+            let going = self.due.pop().is_none_or(|flush| self.session.flush_and_say(&flush));
+            self.quick.judge(self.session);
+            return if going { Ok(()) } else { Err(Ended::Nonsense("a flush failed".into())) };
+        }
+        for flush in self.due.drain(..) {
+            // Bounded: when the disk is far behind, receiving waits for it, and so does the primary.
+            if self.flushes.send(flush).is_err() {
+                return Err(Ended::Nonsense("the flush threads ended".into()));
+            }
         }
         Ok(())
     }
@@ -299,10 +356,7 @@ impl Order<'_> {
         self.session.applied.store(seq, SeqCst);
         if let Some(what) = what {
             let flush = Flush { seq, data_only: op.flags & op::VARIANT != 0 || op.kind == kind::WRITE, what };
-            // Bounded: when the disk is far behind, receiving waits for it, and so does the primary.
-            if self.flushes.send(flush).is_err() {
-                return Err(Ended::Nonsense("the flush threads ended".into()));
-            }
+            self.due.push(flush);
         }
         Ok(())
     }

@@ -36,7 +36,7 @@ impl Sync<'_> {
             round.iter().filter(|(_, size)| *size > 0).map(|(id, size)| (*id, 0, (*size).min(RESYNC_PIECE as u64) as u32)).collect();
         let mut answers = self.question(ask, asked)?.into_iter();
         for (id, size) in round {
-            let there = if size > 0 { answers.next().unwrap_or_default() } else { (u64::MAX, Vec::new()) };
+            let there = if size > 0 { answers.next().unwrap_or((digest::UNKNOWN, Vec::new())) } else { (digest::UNKNOWN, Vec::new()) };
             self.object(ask, id, there)?;
             self.progress.files.1.fetch_add(1, Relaxed);
             self.pace()?;
@@ -60,7 +60,7 @@ impl Sync<'_> {
         Ok(answer.pieces)
     }
 
-    /// Brings one object up to date. `there.0 == u64::MAX` says that nobody asked what the secondary has.
+    /// Brings one object up to date. [`digest::UNKNOWN`] says that nobody asked what the secondary has.
     fn object(&mut self, ask: &mut dyn Ask, id: ObjectId, mut there: There) -> Result<(), Broken> {
         let volume = self.volume;
         let mut at = 0;
@@ -76,7 +76,7 @@ impl Sync<'_> {
             };
             let size = if live.kind == Kind::File { stat.st_size as u64 } else { 0 };
             // A file that grew since it was listed may be there in parts that nobody asked about.
-            let unknown = there.0 == u64::MAX && size > 0;
+            let unknown = there.0 == digest::UNKNOWN && size > 0;
             let blind = unknown || volume.cursors.is_blind(id);
             if at == 0 {
                 volume.cursors.set(id, Some(0));
@@ -94,8 +94,8 @@ impl Sync<'_> {
             drop(held);
             self.pace()?;
             let length = (size - at).min(RESYNC_PIECE as u64) as u32;
-            there = if there.0 != u64::MAX && there.0 > at && !blind {
-                self.question(ask, vec![(id, at, length)])?.pop().unwrap_or_default()
+            there = if there.0 != digest::UNKNOWN && there.0 > at && !blind {
+                self.question(ask, vec![(id, at, length)])?.pop().unwrap_or((digest::UNKNOWN, Vec::new()))
             } else {
                 (there.0, Vec::new())
             };
@@ -170,7 +170,7 @@ impl Sync<'_> {
         Ok(())
     }
 
-    fn meta(&mut self, id: ObjectId, live: &Live, stat: &Stat) -> Result<(), Broken> {
+    pub(super) fn meta(&mut self, id: ObjectId, live: &Live, stat: &Stat) -> Result<(), Broken> {
         let Some(xattrs) = Self::unless_gone(id, read_xattrs(live.as_fd()))? else { return Ok(()) };
         let file = live.kind == Kind::File;
         let flags = if file || live.kind == Kind::Directory { get_flags(live) } else { None };

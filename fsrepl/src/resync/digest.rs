@@ -4,12 +4,18 @@ use crate::id::ObjectId;
 use crate::limits::COMPARE_BLOCK;
 use crate::objects::Objects;
 use crate::op::{Answer, Query};
-use crate::sys::Sys;
+use crate::sys::{self, Sys};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 /// Digest of one block.
 pub type Digest = [u8; 32];
+
+/// Size of a file of which nothing is known.
+pub const UNKNOWN: u64 = u64::MAX;
+
+/// Stands for a block without data: no content has this digest.
+const HOLE: Digest = [0; 32];
 
 /// Digests of the blocks of `data`.
 pub fn of(data: &[u8]) -> Vec<Digest> {
@@ -30,7 +36,7 @@ pub fn read_fully(fd: BorrowedFd<'_>, offset: u64, into: &mut [u8]) -> Sys<usize
     Ok(done)
 }
 
-/// The secondary's answer. What it cannot read it does not have: the primary will send it.
+/// The secondary's answer. What it cannot read may hold anything: the primary will send all of it.
 pub fn answer(objects: &Objects, query: &Query) -> Answer {
     use rustix::fd::AsFd;
     crate::apply::identity::as_root();
@@ -43,8 +49,18 @@ pub fn answer(objects: &Objects, query: &Query) -> Answer {
         }
         buffer.resize(length as usize, 0);
         let got = read_fully(live.as_fd(), offset, &mut buffer)?;
-        Ok((size, of(&buffer[..got])))
+        let mut digests = of(&buffer[..got]);
+        for (number, digest) in digests.iter_mut().enumerate() {
+            let block = offset + (number * COMPARE_BLOCK) as u64;
+            // Zeros that take no space are not the zeros that do.
+            match sys::seek(live.as_fd(), block as i64, libc::SEEK_DATA) {
+                Ok(data) if (data as u64) < block + COMPARE_BLOCK as u64 => {}
+                Ok(_) | Err(Errno::NXIO) => *digest = HOLE,
+                Err(_) => {}
+            }
+        }
+        Ok((size, digests))
     };
-    let pieces = query.pieces.iter().map(|(id, offset, length)| piece(*id, *offset, (*length).min(1 << 20)).unwrap_or_default()).collect();
+    let pieces = query.pieces.iter().map(|(id, offset, length)| piece(*id, *offset, (*length).min(1 << 20)).unwrap_or((UNKNOWN, Vec::new()))).collect();
     Answer { number: query.number, pieces }
 }

@@ -3,7 +3,7 @@
 use super::source::{Broken, Sync};
 use crate::apply::{HIDDEN, describe, identity, read_directory};
 use crate::id::ObjectId;
-use crate::limits::RESYNC_NAMES;
+use crate::limits::{RESYNC_NAMES, RESYNC_NAMES_BYTES};
 use crate::objects::{Kind, Live, mtime};
 use crate::op::{self, Create, Op, SyncNames, kind};
 use crate::sys::{Sys, cstr};
@@ -26,10 +26,14 @@ impl Sync<'_> {
             }
             let Some(live) = Self::unless_gone(id, volume.objects.live(id))? else { return Ok(()) };
             self.send_names(id, &live)?;
-            volume.objects.table.change(id, |entry| entry.names_epoch = self.epoch);
+            // Its attributes at once: what is created in it from now on inherits from them on both nodes.
+            let mut stat = rustix::fs::fstat(&*live).map_err(|why| Broken::Local(id, why))?;
+            volume.objects.overlay(id, &mut stat);
+            self.meta(id, &live, &stat)?;
+            volume.objects.table.change(id, |entry| (entry.names_epoch, entry.content_epoch) = (self.epoch, self.epoch));
         }
-        self.contents.push_back((id, 0));
         self.progress.files.0.fetch_add(1, Relaxed);
+        self.progress.files.1.fetch_add(1, Relaxed);
         self.pace()
     }
 
@@ -37,19 +41,25 @@ impl Sync<'_> {
         let local = |why| Broken::Local(id, why);
         let entries = read_directory(live).map_err(local)?;
         let stamp = mtime(&rustix::fs::fstat(live).map_err(local)?);
-        let mut parts = entries.chunks(RESYNC_NAMES).peekable();
+        let mut left = entries.into_iter().filter(|entry| !(id == ObjectId::ROOT && entry.name == HIDDEN)).peekable();
         let mut first = op::FIRST;
         loop {
-            let part = parts.next().unwrap_or(&[]);
-            let mut names = SyncNames { entries: Vec::with_capacity(part.len()) };
-            for entry in part.iter().filter(|entry| !(id == ObjectId::ROOT && entry.name == HIDDEN)) {
+            let mut names = SyncNames { entries: Vec::new() };
+            let mut bytes = 0;
+            while names.entries.len() < RESYNC_NAMES
+                && bytes < RESYNC_NAMES_BYTES
+                && let Some(entry) = left.next()
+            {
                 match self.name(id, live, &entry.name) {
-                    Ok(Some(named)) => names.entries.push(named),
+                    Ok(Some(named)) => {
+                        bytes += named.1.name.len() + named.1.target.as_ref().map_or(0, |target| target.len());
+                        names.entries.push(named);
+                    }
                     Ok(None) | Err(Errno::NOENT) => {}
                     Err(why) => return Err(local(why)),
                 }
             }
-            let more = if parts.peek().is_some() { op::MORE } else { 0 };
+            let more = if left.peek().is_some() { op::MORE } else { 0 };
             let op = Op { flags: first | more, ..Op::new(kind::SYNC_NAMES, id).mtime(stamp).body(&names) };
             self.push(&op, false)?;
             first = 0;

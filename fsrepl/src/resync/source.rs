@@ -102,6 +102,8 @@ impl<'a> Sync<'a> {
     /// `done` makes the pair a mirror.
     pub fn run(mut self, ask: &mut dyn Ask, finish: impl Fn() -> bool) -> Result<(), Broken> {
         self.progress.names.store(true, Relaxed);
+        // An earlier session's: in this one nothing arrives before the root is known.
+        self.volume.arrivals.lock().clear();
         let mut purged = false;
         loop {
             self.take_arrivals();
@@ -145,7 +147,7 @@ impl<'a> Sync<'a> {
             if directory && !names {
                 self.directories.push_back(id);
             }
-            if !content {
+            if !directory && !content {
                 self.contents.push_back((id, 0));
             }
         }
@@ -187,5 +189,12 @@ impl<'a> Sync<'a> {
             Err(Errno::STALE | Errno::NOENT) => Ok(None),
             Err(why) => Err(Broken::Local(id, why)),
         }
+    }
+}
+
+impl Drop for Sync<'_> {
+    /// A resync that broke off leaves nothing behind: the next secondary knows none of it.
+    fn drop(&mut self) {
+        self.volume.cursors.clear();
     }
 }

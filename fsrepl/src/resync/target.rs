@@ -8,14 +8,14 @@ use crate::objects::{Entry, Kind, Live, Objects};
 use crate::op::{self, Create, Name, SyncMeta, SyncNames};
 use crate::sys::{self, Sys};
 use rustc_hash::FxHashMap;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-const PARKED: &std::ffi::CStr = c"parked";
+const PARKED: &CStr = c"parked";
 
 /// State of one resync on the secondary.
 pub struct Target {
@@ -55,9 +55,8 @@ impl Target {
             self.put(objects, &dir, *id, create)?;
         }
         if op.flags & op::MORE == 0 {
-            let surplus: Vec<Vec<u8>> = self.unmentioned.drain().map(|(name, _)| name).collect();
-            for name in surplus {
-                self.park(&dir, &component(&name)?, None)?;
+            for (name, inode) in std::mem::take(&mut self.unmentioned) {
+                self.park(objects, &dir, &component(&name)?, inode)?;
             }
             objects.times.set(op.object, op.mtime);
         }
@@ -65,6 +64,10 @@ impl Target {
     }
 
     fn begin_directory(&mut self, id: ObjectId, dir: &Live) -> Result<(), ApplyError> {
+        if id == ObjectId::ROOT {
+            // The one directory that is never claimed, and so not yet unlocked.
+            set_flags(dir, 0);
+        }
         let present = told("resync", read_directory(dir))?;
         self.unmentioned = present
             .into_iter()
@@ -90,7 +93,7 @@ impl Target {
             if self.claim(objects, dir, id, create, &path, &stat)? {
                 return Ok(());
             }
-            self.park(dir, &path, None)?;
+            self.park(objects, dir, &path, stat.st_ino)?;
         }
         make_new(objects, dir, id, create)
     }
@@ -99,15 +102,25 @@ impl Target {
         if present.as_ref().is_some_and(|stat| stat.st_ino == inode) {
             return Ok(());
         }
-        if present.is_some() {
-            self.park(dir, path, None)?;
+        if let Some(stat) = present {
+            self.park(objects, dir, path, stat.st_ino)?;
         }
         let place = parked_name(id);
-        match rustix::fs::renameat(&self.parked, &*place, dir, &**path) {
-            Ok(()) => Ok(()),
+        let put = || match rustix::fs::renameat(&self.parked, &*place, dir, &**path) {
             Err(Errno::NOENT) => link_into(objects, id, dir, path),
-            Err(why) => told("resync", Err(why)),
+            other => told("resync", other),
+        };
+        match put() {
+            Err(ApplyError::System { why: Errno::PERM, .. }) => {}
+            other => return other,
         }
+        // It became immutable after it had left for a directory that was not known then.
+        let live = told("resync", objects.live(id))?;
+        let flags = get_flags(&live).unwrap_or(0);
+        set_flags(&live, flags & !LOCKING);
+        let outcome = put();
+        set_flags(&live, flags);
+        outcome
     }
 
     /// What is already there under the right name becomes object `id`, if it is of its kind and nobody's.
@@ -139,7 +152,7 @@ impl Target {
             return Ok(());
         }
         let live = told("resync", objects.live(id))?;
-        if live.kind == Kind::File && live.for_writing().is_ok() {
+        if live.kind == Kind::File && live.for_writing().is_ok() && !live.appends() {
             return Ok(());
         }
         set_flags(&live, 0);
@@ -148,15 +161,24 @@ impl Target {
     }
 
     /// Takes a name out of `dir`: a known object keeps its id in the parking place.
-    fn park(&mut self, dir: &Live, path: &CString, id: Option<ObjectId>) -> Result<(), ApplyError> {
-        let place = match id {
+    fn park(&mut self, objects: &Objects, dir: &Live, path: &CString, inode: u64) -> Result<(), ApplyError> {
+        let place = match objects.table.by_inode(inode) {
             Some(id) => parked_name(id),
             None => {
                 self.counter += 1;
                 CString::new(format!("x{}", self.counter)).expect("no NUL in it")
             }
         };
-        match rustix::fs::renameat(dir, &**path, &self.parked, &*place) {
+        self.park_as(dir, path, &place)
+    }
+
+    fn park_as(&self, dir: &Live, path: &CString, place: &CStr) -> Result<(), ApplyError> {
+        let park = || rustix::fs::renameat(dir, &**path, &self.parked, place);
+        let parked = match park() {
+            Err(Errno::PERM) => told("park", unlock_name(dir.as_fd(), path)).map(|()| park())?,
+            other => other,
+        };
+        match parked {
             // Two names of one inode: renaming one onto the other does nothing.
             Ok(()) => match rustix::fs::unlinkat(dir, &**path, AtFlags::empty()) {
                 Err(Errno::NOENT) | Ok(()) => Ok(()),
@@ -170,7 +192,7 @@ impl Target {
     pub fn parked(&mut self, objects: &Objects, op: &Incoming<'_>) -> Result<(), ApplyError> {
         let name: Name = nonsense(op.body)?;
         let dir = told("park", objects.live(name.parent))?;
-        self.park(&dir, &component(&name.name)?, Some(op.object))?;
+        self.park_as(&dir, &component(&name.name)?, &parked_name(op.object))?;
         objects.times.set(name.parent, name.parent_mtime);
         Ok(())
     }
@@ -187,7 +209,11 @@ impl Target {
     /// Makes room for UNLINK or RENAME of a directory whose surplus has not been compared yet.
     pub fn park_directory(&mut self, objects: &Objects, name: &Name) -> Result<(), ApplyError> {
         let dir = told("park", objects.live(name.parent))?;
-        self.park(&dir, &component(&name.name)?, None)
+        let path = component(&name.name)?;
+        let stat = told("park", rustix::fs::statat(&*dir, &*path, AtFlags::SYMLINK_NOFOLLOW))?;
+        self.park(objects, &dir, &path, stat.st_ino)?;
+        objects.times.set(name.parent, name.parent_mtime);
+        Ok(())
     }
 
     /// Every name is in place: what is parked belongs to nobody.
@@ -230,6 +256,9 @@ fn parked_name(id: ObjectId) -> CString {
 
 /// Inode flags that matter to applications and can be set: immutable, append-only, nodump, noatime, sync, dirsync.
 pub(super) const KEPT_FLAGS: u32 = 0x10 | 0x20 | 0x40 | 0x80 | 0x8 | 0x1_0000;
+
+/// Of those, what keeps an object from being moved and linked: immutable, append-only.
+const LOCKING: u32 = 0x10 | 0x20;
 
 /// Inode flags of an object, where its file system has them.
 pub(super) fn get_flags(live: &Live) -> Option<u32> {
@@ -280,7 +309,7 @@ fn names_in(dir: &OwnedFd) -> Sys<Vec<CString>> {
 }
 
 /// Removes what `name` is, with everything below it. Iterative: trees can be deeper than stacks.
-pub(crate) fn remove_tree(parent: &OwnedFd, name: &std::ffi::CStr) -> Sys<()> {
+pub(crate) fn remove_tree(parent: &OwnedFd, name: &CStr) -> Sys<()> {
     let mut open = vec![(Rc::new(rustix::io::dup(parent)?), name.to_owned())];
     while let Some((dir, name)) = open.last() {
         let dir: &OwnedFd = dir;
@@ -290,7 +319,7 @@ pub(crate) fn remove_tree(parent: &OwnedFd, name: &std::ffi::CStr) -> Sys<()> {
                 continue;
             }
             Err(Errno::ISDIR) => {}
-            Err(Errno::PERM) => unlock_name(dir, name)?,
+            Err(Errno::PERM) => unlock_name(dir.as_fd(), name)?,
             Err(why) => return Err(why),
         }
         match rustix::fs::unlinkat(dir, &**name, AtFlags::REMOVEDIR) {
@@ -300,7 +329,7 @@ pub(crate) fn remove_tree(parent: &OwnedFd, name: &std::ffi::CStr) -> Sys<()> {
             }
             Err(Errno::NOTEMPTY | Errno::EXIST) => {}
             Err(Errno::NOTDIR) => continue,
-            Err(Errno::PERM) => unlock_name(dir, name)?,
+            Err(Errno::PERM) => unlock_name(dir.as_fd(), name)?,
             Err(why) => return Err(why),
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -313,16 +342,16 @@ pub(crate) fn remove_tree(parent: &OwnedFd, name: &std::ffi::CStr) -> Sys<()> {
 }
 
 /// Something immutable is in the way of a removal.
-fn unlock_name(dir: &OwnedFd, name: &std::ffi::CStr) -> Sys<()> {
+fn unlock_name(dir: BorrowedFd<'_>, name: &CStr) -> Sys<()> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
     let mut data = [0; 8];
     sys::inode_flags(fd.as_fd(), sys::GET_FLAGS, &mut data)?;
     let present = u32::from_ne_bytes([data[0], data[1], data[2], data[3]]);
-    if present & 0x30 == 0 {
+    if present & LOCKING == 0 {
         return Err(Errno::PERM);
     }
-    data[..4].copy_from_slice(&(present & !0x30).to_ne_bytes());
+    data[..4].copy_from_slice(&(present & !LOCKING).to_ne_bytes());
     sys::inode_flags(fd.as_fd(), sys::SET_FLAGS, &mut data)
 }
 

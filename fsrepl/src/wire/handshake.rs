@@ -15,6 +15,7 @@ use super::header::Header;
 use super::keys::{Auth, Hex, Key};
 use super::seal::{LENGTH, Opener, Sealer};
 use crate::limits;
+use crate::node::faults;
 use greeting::{Greeting, Versions};
 use schedule::{End, Ephemeral, Schedule};
 use std::io::{self, Read, Write};
@@ -27,6 +28,12 @@ const VERSIONS: Versions = Versions {
     oldest: 1,
     newest: 1,
 };
+
+/// What this node says it speaks.
+fn spoken() -> Versions {
+    faults::protocol_version().map_or(VERSIONS, |version| Versions { oldest: version, newest: version })
+}
+
 /// Kinds of the two sealed frames of a handshake.
 const HELLO: u8 = 1;
 const REFUSAL: u8 = 2;
@@ -141,7 +148,7 @@ pub fn connect(
     deadline: Instant,
 ) -> Result<Established, HandshakeError> {
     Timed::run(stream, deadline, |s| {
-        connect_on(s, VERSIONS, auth, channel, hello)
+        connect_on(s, spoken(), auth, channel, hello)
     })
 }
 
@@ -153,7 +160,7 @@ pub fn accept(
     deadline: Instant,
     respond: impl FnOnce(Channel, &[u8]) -> Result<Vec<u8>, String>,
 ) -> Result<Established, HandshakeError> {
-    Timed::run(stream, deadline, |s| accept_on(s, VERSIONS, auth, respond))
+    Timed::run(stream, deadline, |s| accept_on(s, spoken(), auth, respond))
 }
 
 fn connect_on<S: Read + Write>(

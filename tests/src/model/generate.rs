@@ -113,8 +113,7 @@ fn allocate(rng: &mut Rng, slot: u8, offset: u64, length: u64) -> Op {
         FallocateFlags::PUNCH_HOLE | keep,
         FallocateFlags::ZERO_RANGE,
         FallocateFlags::ZERO_RANGE | keep,
-        FallocateFlags::COLLAPSE_RANGE,
-        FallocateFlags::INSERT_RANGE,
+        // COLLAPSE_RANGE and INSERT_RANGE do not get through the kernel's FUSE: scenario `model` has the error.
     ]);
     Op::Allocate { slot, mode: mode.bits(), offset, length }
 }

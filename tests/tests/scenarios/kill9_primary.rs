@@ -20,7 +20,8 @@ fn kill9_primary() {
         verdict.must_be_clean();
         assert!(verdict.acknowledged >= 1000);
 
-        let stale = pair.a.try_run(["stat", pair.dir_a.to_str().expect("a plain name")]);
+        // Attributes may come from the kernel's cache; statfs always asks the engine.
+        let stale = pair.a.try_run(["stat", "-f", pair.dir_a.to_str().expect("a plain name")]);
         assert!(!stale.status.success(), "a killed engine leaves a dead mount behind");
         pair.primary = Some(pair.mount().spawn());
         pair.primary().wait_ready();

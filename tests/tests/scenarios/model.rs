@@ -1,6 +1,8 @@
 //! Random operations by several users give the same results and errnos on the mount as on a plain
 //! directory; afterwards the plain directory, the mount and the replica are equal.
 
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -60,6 +62,21 @@ fn random_operations_agree() {
         let ignore = Ignore { mtime: true, ..Ignore::default() };
         let found: Vec<_> = differences(&plain, &pair.mounted(), &ignore).into_iter().filter(|line| !line.starts_with(".:")).collect();
         assert!(found.is_empty(), "plain directory and mount differ:\n{}", found.join("\n"));
+        pair.finish();
+    });
+}
+
+/// What the kernel's FUSE does not pass on gives the error of a file system that lacks it, and changes nothing.
+#[test]
+fn modes_of_fallocate_that_fuse_lacks() {
+    scenario("fallocate", LIMIT, |lab| {
+        let pair = Pair::in_sync(lab);
+        let file = fs::File::create(pair.mounted().join("file")).expect("create");
+        file.set_len(1 << 20).expect("size a file");
+        for flags in [FallocateFlags::COLLAPSE_RANGE, FallocateFlags::INSERT_RANGE] {
+            assert_eq!(fallocate(&file, flags, 4096, 4096), Err(Errno::OPNOTSUPP));
+        }
+        assert_eq!(file.metadata().expect("stat").len(), 1 << 20);
         pair.finish();
     });
 }
