@@ -221,7 +221,7 @@ impl Primary {
         }
     }
 
-    /// Ends every held operation with an error: this node may not go on. What is submitted later is still held.
+    /// Ends every held and future-held operation with an error: this node may not go on.
     pub fn refuse(&self, why: rustix::io::Errno) {
         let held = {
             let mut stream = self.stream.lock();
