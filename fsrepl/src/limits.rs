@@ -10,6 +10,8 @@ pub const FRAME_BODY: usize = 1024 * 1024;
 pub const FUSE_MAX_WRITE: usize = 1024 * 1024;
 /// Silence after which the peer counts as lost, unless configured.
 pub const PEER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Within this time after a removal the kernel has said that nobody has the file open, if so.
+pub const ORPHAN_FORGOTTEN: Duration = Duration::from_millis(200);
 /// Locks that all objects share.
 pub const LOCK_SHARDS: usize = 4096;
 /// Descriptors kept open for objects in use; more objects are reopened by their handles.

@@ -96,12 +96,14 @@ impl Volume {
         let had_set_id = who.uid != 0 && live.has_set_id();
         tracked.extent(id, offset, data.len() as u64)?;
         let written = identity::as_writer(who.uid, who.gid, who.pid, &live, || {
-            loop {
-                match rustix::io::pwrite(fd, data, offset) {
-                    Err(Errno::INTR) => {}
-                    other => break other,
+            self.objects.with_room(|| {
+                loop {
+                    match rustix::io::pwrite(fd, data, offset) {
+                        Err(Errno::INTR) => {}
+                        other => break other,
+                    }
                 }
-            }
+            })
         })?;
         Ok((live, written, had_set_id))
     }
@@ -183,7 +185,7 @@ impl Volume {
             let fd = live.for_writing()?;
             tracked.extent(id, offset, length)?;
             let had_set_id = who.uid != 0 && live.has_set_id();
-            identity::as_writer(who.uid, who.gid, who.pid, &live, || sys::fallocate(fd, mode, offset, length))?;
+            identity::as_writer(who.uid, who.gid, who.pid, &live, || self.objects.with_room(|| sys::fallocate(fd, mode, offset, length)))?;
             let stat = rustix::fs::fstat(fd)?;
             self.objects.times.take(id);
             Ok((live, stat, had_set_id))

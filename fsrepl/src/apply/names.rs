@@ -111,7 +111,7 @@ impl Volume {
         let dir = self.objects.live(new.parent)?;
         let path = cstr(new.name)?;
         tracked.entries(new.parent)?;
-        let fd = make_as(who, &dir, &path, new)?;
+        let fd = self.objects.with_room(|| make_as(who, &dir, &path, new))?;
         dir.changed();
         let stat = rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH)?;
         let id = self.objects.table.next_id();

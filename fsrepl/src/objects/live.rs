@@ -4,7 +4,7 @@
 use super::Kind;
 use crate::apply::DirEntry;
 use crate::id::ObjectId;
-use crate::limits::OPEN_OBJECTS;
+use crate::limits::{OPEN_OBJECTS, ORPHAN_FORGOTTEN};
 use crate::sys::{self, Sys};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
@@ -12,7 +12,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 const SHARDS: usize = 64;
 
@@ -144,6 +145,11 @@ pub(super) struct Cache {
     orphans: RwLock<Orphans>,
     any_orphan: AtomicBool,
     pinned: AtomicUsize,
+    /// Orphans whose descriptors are being closed.
+    closing: AtomicUsize,
+    /// When an orphan came last, in milliseconds after `start`.
+    orphaned: AtomicU64,
+    start: Instant,
 }
 
 impl Default for Cache {
@@ -156,6 +162,9 @@ impl Default for Cache {
             orphans: RwLock::default(),
             any_orphan: AtomicBool::new(false),
             pinned: AtomicUsize::new(0),
+            closing: AtomicUsize::new(0),
+            orphaned: AtomicU64::new(0),
+            start: Instant::now(),
         }
     }
 }
@@ -243,11 +252,20 @@ impl Cache {
     /// opened when it is needed ([`Cache::open_orphan`]): most are gone at once.
     pub(super) fn orphan(&self, id: ObjectId, pin: OwnedFd, kind: Kind) {
         let live = self.take(id).unwrap_or_else(|| Arc::new(Live::new(id, kind, pin, Err(Errno::BADF))));
+        self.orphaned.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
         self.any_orphan.store(true, Ordering::Release);
         if self.orphans.write().pinned.insert(id.0, live).is_none() {
             self.pinned.fetch_add(1, Ordering::Relaxed);
         }
         self.make_room(&mut self.order.lock());
+    }
+
+    /// Whether an orphan is being closed, or may be: the kernel says a moment after a removal that nobody has
+    /// the file open.
+    pub(super) fn room_may_come(&self) -> bool {
+        let age = (self.start.elapsed().as_millis() as u64).saturating_sub(self.orphaned.load(Ordering::Relaxed));
+        self.closing.load(Ordering::Acquire) > 0
+            || self.any_orphan.load(Ordering::Acquire) && u128::from(age) < ORPHAN_FORGOTTEN.as_millis()
     }
 
     /// Opens a pinned object for reading and writing. Files and directories only: a FIFO would wait for its
@@ -274,6 +292,7 @@ impl Cache {
         if !self.any_orphan.load(Ordering::Acquire) {
             return false;
         }
+        self.closing.fetch_add(1, Ordering::AcqRel);
         let mut orphans = self.orphans.write();
         let gone = orphans.pinned.remove(&id.0);
         self.pinned.fetch_sub(usize::from(gone.is_some()), Ordering::Relaxed);
@@ -282,6 +301,9 @@ impl Cache {
             orphans.pinned.shrink_to(64);
         }
         drop(orphans);
-        gone.is_some()
+        let was = gone.is_some();
+        drop(gone);
+        self.closing.fetch_sub(1, Ordering::AcqRel);
+        was
     }
 }

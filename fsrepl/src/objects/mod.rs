@@ -147,6 +147,18 @@ impl Objects {
         self.times.take(id);
     }
 
+    /// Runs `act` again while it finds no room and a file that was just removed may still be making some.
+    pub fn with_room<T>(&self, mut act: impl FnMut() -> Sys<T>) -> Sys<T> {
+        loop {
+            // Asked before: room that came meanwhile is worth one more attempt.
+            let may_come = self.live.room_may_come();
+            match act() {
+                Err(Errno::NOSPC | Errno::DQUOT) if may_come => std::thread::sleep(std::time::Duration::from_millis(1)),
+                other => return other,
+            }
+        }
+    }
+
     /// Whether the object has no name any more.
     pub fn is_orphan(&self, id: ObjectId) -> bool {
         self.live.is_orphan(id)

@@ -29,6 +29,7 @@ mod sigstop_secondary;
 mod slow_fsync_secondary;
 mod sql;
 mod status_and_sync;
+mod terminations;
 mod unmounted_disk;
 mod unrelated_data;
 mod version_skew;
