@@ -59,7 +59,6 @@ impl Cursor {
 
     /// Keeps what did not fit: it follows `offset`.
     pub fn keep(&mut self, offset: u64, rest: VecDeque<DirEntry>) {
-        self.at = rest.back().map(|last| last.next);
         (self.rest_from, self.rest) = (offset, rest);
     }
 

@@ -7,7 +7,7 @@ mod locks;
 mod table;
 mod times;
 
-pub use live::Live;
+pub use live::{Cursor, Live};
 pub use locks::{Held, Locks};
 pub use table::{Entry, Kind, Table};
 pub use times::{Times, now as times_now};
