@@ -112,7 +112,10 @@ impl Target {
         };
         match put() {
             // It became immutable after it had left for a directory that was not known then.
-            Err(ApplyError::System { why: Errno::PERM, .. }) => flags::unlocked(&*told("resync", objects.live(id))?, put),
+            Err(ApplyError::System { why: Errno::PERM, .. }) => {
+                let _held = objects.locks.one(id);
+                flags::unlocked(&*told("resync", objects.live(id))?, put)
+            }
             other => other,
         }
     }
