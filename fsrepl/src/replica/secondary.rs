@@ -347,7 +347,9 @@ impl Order<'_> {
             body: frame.body,
             payload: frame.payload,
         };
-        let what = self.apply(&op)?;
+        let what = self.apply(&op).inspect_err(|ended| {
+            tracing::error!(kind = op.kind, object = %op.object, seq, %ended, "an operation cannot be applied");
+        })?;
         if header.flags & op::MORE != 0 && header.kind == kind::WRITE {
             self.open = Some(seq);
             return Ok(());
