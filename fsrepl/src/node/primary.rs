@@ -13,6 +13,7 @@ use super::{control, answers};
 use crate::apply::Outlet;
 use crate::arbiter::AlwaysConsents;
 use crate::fuse;
+use crate::id::ObjectId;
 use crate::journal::{self, Journal};
 use crate::limits::LEAVE_TIMEOUT;
 use crate::op::kind;
