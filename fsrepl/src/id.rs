@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// An object (file, directory, link, device …) of a replica: monotonic, never reused, the same on
-/// both nodes, and also the FUSE node id and `st_ino` that applications see.
+/// An object (file, directory, link, device …) of a replica: monotonic, never reused within one run of the
+/// primary, the same on both nodes, and also the FUSE node id and `st_ino` that applications see.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ObjectId(pub u64);

@@ -113,7 +113,8 @@ pub const RESYNC_NAMES_BYTES: usize = 256 * 1024;
 pub const RESYNC_PIECE: usize = 1024 * 1024;
 /// Objects that one question to the secondary covers.
 pub const RESYNC_ROUND: usize = 512;
-/// Bytes of a resync in flight: the application's operations wait behind them.
+/// Bytes of a resync in flight, beyond what one hold of a lock brings (a piece of content, all names of a
+/// directory): the application's operations wait behind them.
 pub const RESYNC_WINDOW: usize = 4 * 1024 * 1024;
 /// Threads of the secondary that flush.
 pub const APPLY_FLUSHERS: usize = 4;

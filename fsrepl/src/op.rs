@@ -46,7 +46,8 @@ pub mod kind {
     pub const ANSWER: u8 = 71;
 }
 
-/// Flag of frames of one operation: more frames of the same operation follow.
+/// WRITE: more frames of the same operation follow. SYNC_NAMES: more parts of the same directory follow, each
+/// an operation of its own.
 pub const MORE: u8 = 1;
 /// UNLINK: the name is a directory's. FSYNC: data only is enough.
 pub const VARIANT: u8 = 2;
@@ -59,7 +60,7 @@ pub const FIRST: u8 = 8;
 pub struct Op<'a> {
     /// One of [`kind`].
     pub kind: u8,
-    /// [`VARIANT`] and [`STABLE`].
+    /// [`VARIANT`], [`STABLE`], and for SYNC_NAMES [`FIRST`] and [`MORE`].
     pub flags: u8,
     /// The object it changes (the new one for CREATE).
     pub object: ObjectId,
@@ -107,7 +108,7 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
 /// A name or other bytes that are not text.
 pub type Bytes = serde_bytes::ByteBuf;
 
-/// CREATE, and each entry of SYNC_NAMES and PLACE.
+/// CREATE, PLACE, and each entry of SYNC_NAMES.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Create {
     /// Directory.
@@ -130,7 +131,7 @@ pub struct Create {
     pub parent_mtime: Stamp,
 }
 
-/// LINK and UNLINK.
+/// LINK, UNLINK and PARK.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Name {
     /// Directory.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -145,7 +145,7 @@ fn remove_leftovers() {
 
 /// `rm -rf`: unlike the standard library's it also removes paths longer than PATH_MAX.
 pub fn remove_tree(path: &Path) {
-    let status = Command::new("rm").arg("-rf").arg("--one-file-system").arg(path).status();
+    let status = Command::new("rm").arg("-rf").arg("--one-file-system").arg(path).stderr(Stdio::null()).status();
     if !status.is_ok_and(|s| s.success()) {
         // Inode flags set by a test may be in the way.
         let _ = Command::new("chattr").args(["-R", "-f", "-i", "-a"]).arg(path).status();

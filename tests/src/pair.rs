@@ -112,17 +112,26 @@ impl Pair {
 
     /// The replica equals the mount, now.
     pub fn must_be_equal(&self) {
+        self.must_be_equal_but(&Ignore::default());
+    }
+
+    fn must_be_equal_but(&self, ignore: &Ignore) {
         self.sync();
-        let found = differences(&self.mounted(), &self.replica(), &Ignore::default());
+        let found = differences(&self.mounted(), &self.replica(), ignore);
         assert!(found.is_empty(), "mount and replica differ:\n{}", found.join("\n"));
     }
 
     /// Compares, stops both engines cleanly, and compares the bare directories.
-    pub fn finish(mut self) {
-        self.must_be_equal();
+    pub fn finish(self) {
+        self.finish_but(&Ignore::default());
+    }
+
+    /// The same, leaving something out of the comparison.
+    pub fn finish_but(mut self, ignore: &Ignore) {
+        self.must_be_equal_but(ignore);
         self.primary.take().expect("the primary runs").stop();
         self.secondary.take().expect("the secondary runs").stop();
-        let found = differences(&self.a.view(&self.dir_a), &self.b.view(&self.dir_b), &Ignore::default());
+        let found = differences(&self.a.view(&self.dir_a), &self.b.view(&self.dir_b), ignore);
         assert!(found.is_empty(), "the bare directories differ:\n{}", found.join("\n"));
     }
 

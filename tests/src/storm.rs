@@ -25,6 +25,9 @@ pub struct Shape {
     pub files: u64,
     /// Bytes of the big file, most of them holes.
     pub big: u64,
+    /// Whether space is allocated that was never written. Whether such space counts as data or as a hole
+    /// depends on what happens to be in memory: then holes cannot be compared.
+    pub allocate: bool,
 }
 
 impl Shape {

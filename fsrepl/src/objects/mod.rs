@@ -1,6 +1,7 @@
 //! What the objects of a replica are called and how they are reached: ids, local file handles, open
 //! descriptors, locks, and modification times not written yet.
 
+pub mod flags;
 mod live;
 mod locks;
 mod table;
@@ -209,7 +210,17 @@ impl Objects {
         let live = self.any_fd(id)?;
         // Mostly the kernel stamped the file with the same tick; writing it again would only move ctime.
         let stat = rustix::fs::statat(&*live, c"", AtFlags::EMPTY_PATH)?;
-        if mtime(&stat) == stamp { Ok(()) } else { set_mtime(live.as_fd(), stamp) }
+        if mtime(&stat) == stamp {
+            return Ok(());
+        }
+        match set_mtime(live.as_fd(), stamp) {
+            // Append-only objects change and take no times.
+            Err(Errno::PERM) => {
+                let live = self.live(id)?;
+                flags::unlocked(&live, || set_mtime(live.as_fd(), stamp))
+            }
+            other => other,
+        }
     }
 
     /// Writes decided modification times that are older than `age_ms`; what cannot be written is dropped

@@ -3,11 +3,10 @@
 
 use super::digest::{self, Digest, read_fully};
 use super::source::{Ask, Broken, Sync};
-use super::target::get_flags;
 use crate::apply::{identity, read_xattrs};
 use crate::id::ObjectId;
 use crate::limits::{COMPARE_BLOCK, RESYNC_PIECE, RESYNC_ROUND};
-use crate::objects::{Kind, Live, mtime};
+use crate::objects::{Kind, Live, flags, mtime};
 use crate::op::{Fallocate, Op, Query, SyncMeta, kind};
 use crate::sys;
 use rustix::fd::AsFd;
@@ -173,7 +172,7 @@ impl Sync<'_> {
     pub(super) fn meta(&mut self, id: ObjectId, live: &Live, stat: &Stat) -> Result<(), Broken> {
         let Some(xattrs) = Self::unless_gone(id, read_xattrs(live.as_fd()))? else { return Ok(()) };
         let file = live.kind == Kind::File;
-        let flags = if file || live.kind == Kind::Directory { get_flags(live) } else { None };
+        let flags = if file || live.kind == Kind::Directory { flags::get(live) } else { None };
         let body = SyncMeta {
             mode: stat.st_mode,
             uid: stat.st_uid,

@@ -4,7 +4,7 @@
 use crate::apply::remote::{ApplyError, Incoming, component, link_into, make_new};
 use crate::apply::{Exclude, HIDDEN, own, read_directory, xattr_names};
 use crate::id::ObjectId;
-use crate::objects::{Entry, Kind, Live, Objects};
+use crate::objects::{Entry, Kind, Live, Objects, flags};
 use crate::op::{self, Create, Name, SyncMeta, SyncNames};
 use crate::sys::{self, Sys};
 use rustc_hash::FxHashMap;
@@ -66,7 +66,7 @@ impl Target {
     fn begin_directory(&mut self, id: ObjectId, dir: &Live) -> Result<(), ApplyError> {
         if id == ObjectId::ROOT {
             // The one directory that is never claimed, and so not yet unlocked.
-            set_flags(dir, 0);
+            flags::set(dir, 0);
         }
         let present = told("resync", read_directory(dir))?;
         self.unmentioned = present
@@ -111,16 +111,10 @@ impl Target {
             other => told("resync", other),
         };
         match put() {
-            Err(ApplyError::System { why: Errno::PERM, .. }) => {}
-            other => return other,
+            // It became immutable after it had left for a directory that was not known then.
+            Err(ApplyError::System { why: Errno::PERM, .. }) => flags::unlocked(&*told("resync", objects.live(id))?, put),
+            other => other,
         }
-        // It became immutable after it had left for a directory that was not known then.
-        let live = told("resync", objects.live(id))?;
-        let flags = get_flags(&live).unwrap_or(0);
-        set_flags(&live, flags & !LOCKING);
-        let outcome = put();
-        set_flags(&live, flags);
-        outcome
     }
 
     /// What is already there under the right name becomes object `id`, if it is of its kind and nobody's.
@@ -155,7 +149,7 @@ impl Target {
         if live.kind == Kind::File && live.for_writing().is_ok() && !live.appends() {
             return Ok(());
         }
-        set_flags(&live, 0);
+        flags::set(&live, 0);
         objects.close(id);
         Ok(())
     }
@@ -240,10 +234,10 @@ impl Target {
         let stat = told("resync", rustix::fs::statat(&*live, c"", AtFlags::EMPTY_PATH))?;
         told("resync", own(live.as_fd(), &stat, meta.uid, meta.gid, meta.mode))?;
         objects.times.set(op.object, op.mtime);
-        if let Some(flags) = meta.flags.filter(|flags| get_flags(&live) != Some(*flags)) {
+        if let Some(flags) = meta.flags.filter(|flags| flags::get(&live) != Some(*flags)) {
             // What becomes immutable takes no times any more.
             told("resync", objects.write_time_locked(op.object))?;
-            set_flags(&live, flags);
+            flags::set(&live, flags);
             objects.close(op.object);
         }
         Ok(())
@@ -252,34 +246,6 @@ impl Target {
 
 fn parked_name(id: ObjectId) -> CString {
     CString::new(format!("i{}", id.0)).expect("no NUL in it")
-}
-
-/// Inode flags that matter to applications and can be set: immutable, append-only, nodump, noatime, sync, dirsync.
-pub(super) const KEPT_FLAGS: u32 = 0x10 | 0x20 | 0x40 | 0x80 | 0x8 | 0x1_0000;
-
-/// Of those, what keeps an object from being moved and linked: immutable, append-only.
-const LOCKING: u32 = 0x10 | 0x20;
-
-/// Inode flags of an object, where its file system has them.
-pub(super) fn get_flags(live: &Live) -> Option<u32> {
-    let mut data = [0; 8];
-    sys::inode_flags(live.as_fd(), sys::GET_FLAGS, &mut data).ok()?;
-    Some(u32::from_ne_bytes(data[..4].try_into().ok()?) & KEPT_FLAGS)
-}
-
-/// Sets the flags in question if they differ; true if something was changed.
-fn set_flags(live: &Live, wanted: u32) -> bool {
-    let mut data = [0; 8];
-    if sys::inode_flags(live.as_fd(), sys::GET_FLAGS, &mut data).is_err() {
-        return false;
-    }
-    let present = u32::from_ne_bytes([data[0], data[1], data[2], data[3]]);
-    let next = present & !KEPT_FLAGS | wanted & KEPT_FLAGS;
-    if next == present {
-        return false;
-    }
-    data[..4].copy_from_slice(&next.to_ne_bytes());
-    sys::inode_flags(live.as_fd(), sys::SET_FLAGS, &mut data).is_ok()
 }
 
 fn set_xattrs(live: &Live, meta: &SyncMeta) -> Result<(), ApplyError> {
@@ -348,10 +314,10 @@ fn unlock_name(dir: BorrowedFd<'_>, name: &CStr) -> Sys<()> {
     let mut data = [0; 8];
     sys::inode_flags(fd.as_fd(), sys::GET_FLAGS, &mut data)?;
     let present = u32::from_ne_bytes([data[0], data[1], data[2], data[3]]);
-    if present & LOCKING == 0 {
+    if present & flags::LOCKING == 0 {
         return Err(Errno::PERM);
     }
-    data[..4].copy_from_slice(&(present & !LOCKING).to_ne_bytes());
+    data[..4].copy_from_slice(&(present & !flags::LOCKING).to_ne_bytes());
     sys::inode_flags(fd.as_fd(), sys::SET_FLAGS, &mut data)
 }
 

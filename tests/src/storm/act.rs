@@ -114,11 +114,11 @@ impl Actor {
         let path = if self.rng.one_in(4) { self.root.join("big") } else { self.file() };
         let file = writable(path)?;
         let (offset, length) = (self.rng.below(40) * 4096, (1 + self.rng.below(20)) * 4096);
-        let flags = self.rng.pick(&[
-            FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
-            FallocateFlags::ZERO_RANGE,
-            FallocateFlags::empty(),
-        ]);
+        let flags = if self.shape.allocate {
+            self.rng.pick(&[FallocateFlags::KEEP_SIZE, FallocateFlags::ZERO_RANGE, FallocateFlags::empty()])
+        } else {
+            FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE
+        };
         Ok(fallocate(&file, flags, offset, length)?)
     }
 

@@ -25,9 +25,8 @@ mod tests {
     #[test]
     fn each_family_gets_its_forms() {
         let mac = MacAddr::new(2, 0, 0, 0, 0, 1);
-        let kinds = |address: &str| -> Vec<[u8; 2]> {
-            frames(address.parse().unwrap(), mac).iter().map(|frame| [frame[12], frame[13]]).collect()
-        };
+        let kinds =
+            |address: &str| -> Vec<[u8; 2]> { frames(address.parse().unwrap(), mac).iter().map(|frame| [frame[12], frame[13]]).collect() };
         assert_eq!(kinds("10.0.0.100"), [[0x08, 0x06], [0x08, 0x06]]);
         assert_eq!(kinds("fd00::64"), [[0x86, 0xdd]]);
     }
