@@ -216,6 +216,8 @@ impl Follower {
     fn serve_ordered(self: &Arc<Follower>, stream: TcpStream, established: Established) -> io::Result<()> {
         let link = uring::open(stream, Use::OrderedSecondary)?;
         let objects = Arc::new(Objects::new(self.root.try_clone()?)?);
+        // Only what a killed primary left there matters here.
+        objects.settle(&self.hidden)?;
         let session = Session::new(objects, link.clone(), established.sealer, self.clone());
         let (timeout, exclude, from) = {
             let mut current = self.current.lock();

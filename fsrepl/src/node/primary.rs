@@ -34,6 +34,7 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
     let hidden = open_hidden(tree)?;
     let journal = Arc::new(open_journal(&hidden).map_err(|why| failed(&options.dir, why))?);
     let mut volume = volume(options, tree)?;
+    volume.objects.settle(&hidden).map_err(|why| failed(&options.dir, why))?;
     volume.journal = Some(journal.clone());
     volume.outlet = Some(primary.clone() as Arc<dyn Outlet>);
     let waiting = StateLine {
