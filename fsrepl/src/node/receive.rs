@@ -4,7 +4,6 @@ use super::answers::{rfc3339, unknown};
 use super::control;
 use super::cover::ReadOnlyCover;
 use super::follow::{Follower, listen};
-use super::holders;
 use super::identity::Identity;
 use super::mount::{open_hidden, refuse_busy};
 use super::options::{Outcome, ReceiveOptions};
@@ -47,7 +46,7 @@ pub fn run(options: ReceiveOptions, report: Reporter) -> Outcome {
         outcome
     });
     for holder in cover.remove()? {
-        report(Event::Notice(format!("{} was reading {} and sees the plain directory no more", holder, holders::describe(&[]))));
+        report(Event::Notice(format!("{holder} was reading {} and does not see later changes of it", options.dir.display())));
     }
     outcome
 }

@@ -114,7 +114,12 @@ pub(super) fn start(shared: Arc<Shared>, losses: Receiver<Lost>, first: Sender<F
     thread("supervisor", move || {
         let mut supervisor = Supervisor { shared, losses, first: Some(first), epoch: 0, began: Instant::now(), failing: None };
         if let Err(failure) = supervisor.run() {
-            supervisor.shared.primary.refuse(rustix::io::Errno::IO);
+            let shared = &supervisor.shared;
+            shared.primary.refuse(rustix::io::Errno::IO);
+            if shared.serving.load(SeqCst) {
+                // Until nobody has anything open any more, this is what `status` tells.
+                shared.status.set(State::Wait, Data::Uptodate, format!("ending: {failure}"), "failed");
+            }
             let _ = wake.send(Wake::Fatal(failure));
         }
     })
