@@ -38,6 +38,7 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
     let mut volume = volume(options, tree)?;
     // Ids are never given twice: the marks of an earlier run speak of the objects of that run.
     volume.objects.table.reserve(ObjectId(born.0 + 1));
+    volume.objects.settle(&hidden).map_err(|why| failed(&options.dir, why))?;
     volume.journal = Some(journal.clone());
     volume.outlet = Some(primary.clone() as Arc<dyn Outlet>);
     let waiting = StateLine {

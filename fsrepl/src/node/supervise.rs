@@ -13,7 +13,7 @@ use crate::journal::Journal;
 use crate::limits::{BUSY_PATIENCE, CHECKPOINT_PATIENCE, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RETRY_IS_NEWS};
 use crate::op::{Op, kind};
 use crate::replica::hello::Refusal;
-use crate::replica::primary::{Lost, Primary};
+use crate::replica::primary::{Lost, PEER_FAILED, Primary};
 use crate::replica::pulse::{Pulse, TICK, Verdict as Beat};
 use crate::report::{Data, Failure, FailureKind, State};
 use crate::resync::{Progress, Sync};
@@ -114,7 +114,12 @@ pub(super) fn start(shared: Arc<Shared>, losses: Receiver<Lost>, first: Sender<F
     thread("supervisor", move || {
         let mut supervisor = Supervisor { shared, losses, first: Some(first), epoch: 0, began: Instant::now(), failing: None };
         if let Err(failure) = supervisor.run() {
-            supervisor.shared.primary.refuse(rustix::io::Errno::IO);
+            let shared = &supervisor.shared;
+            shared.primary.refuse(rustix::io::Errno::IO);
+            if shared.serving.load(SeqCst) {
+                // Until nobody has anything open any more, this is what `status` tells.
+                shared.status.set(State::Wait, Data::Uptodate, format!("ending: {failure}"), "failed");
+            }
             let _ = wake.send(Wake::Fatal(failure));
         }
     })
@@ -298,13 +303,16 @@ impl Supervisor {
     }
 
     fn after_loss(&mut self, shared: &Arc<Shared>) -> Result<(), Failure> {
-        let Ok(lost) = self.losses.recv() else { return Ok(()) };
+        let Ok(mut lost) = self.losses.recv() else { return Ok(()) };
         if shared.is_ending() {
             // Nobody can write any more, and the secondary has recorded all there is: no new history begins.
             if lost.holding {
                 shared.primary.release();
             }
             return Ok(());
+        }
+        if let ("connection_lost" | "peer_closed", Some(words)) = (lost.code, shared.primary.last_words()) {
+            (lost.reason, lost.code) = (words, PEER_FAILED);
         }
         if self.failing.as_ref() != Some(&lost.reason) {
             tracing::warn!(reason = lost.reason, code = lost.code, "the secondary is lost");
