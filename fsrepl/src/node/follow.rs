@@ -148,7 +148,8 @@ impl Follower {
             (Channel::Ordered, Hello::Ordered { session, sender, exclude, timeout_ms }) => {
                 self.make_room(&sender)?;
                 let reason = self.admit(&sender)?;
-                let timeout = Duration::from_millis(timeout_ms.clamp(100, 3_600_000));
+                // The longer of both: neither side may be more impatient than it was told to be.
+                let timeout = Duration::from_millis(timeout_ms.clamp(100, 3_600_000)).max(self.options.peer_timeout);
                 *self.current.lock() = Some(Current { session, sender: *sender, from, exclude, timeout, live: None });
                 Ok(op::encode(&Welcome { reason }))
             }

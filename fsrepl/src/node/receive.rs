@@ -46,7 +46,7 @@ pub fn run(options: ReceiveOptions, report: Reporter) -> Outcome {
         outcome
     });
     for holder in cover.remove()? {
-        report(Event::Notice(format!("{holder} was reading {} and does not see later changes of it", options.dir.display())));
+        report(Event::Notice(format!("{holder} still reads {}: it sees the directory as it was covered", options.dir.display())));
     }
     outcome
 }
@@ -57,6 +57,7 @@ fn serve(options: &ReceiveOptions, follower: &Arc<Follower>, stop: &Stop, report
         Failure::new(FailureKind::Failed, what, why.to_string(), "name an address of this node and a free port with --listen")
     })?;
     report(Event::Ready);
+    follower.status.repeat();
     let wake = loop {
         if let Some(wake) = stop.wait(Duration::from_secs(3600)) {
             break wake;

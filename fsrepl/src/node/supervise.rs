@@ -10,7 +10,7 @@ use crate::apply::{Outlet, Volume};
 use crate::arbiter::{Arbiter, Verdict};
 use crate::id::ObjectId;
 use crate::journal::Journal;
-use crate::limits::{BUSY_PATIENCE, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RETRY_IS_NEWS};
+use crate::limits::{BUSY_PATIENCE, CHECKPOINT_PATIENCE, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RETRY_IS_NEWS};
 use crate::op::{Op, kind};
 use crate::replica::hello::Refusal;
 use crate::replica::primary::{Lost, PEER_FAILED, Primary};
@@ -145,11 +145,13 @@ fn take_checkpoint(shared: &Arc<Shared>) {
     let birth = shared.volume.objects.table.birth_floor();
     shared.journal.cut(ObjectId(birth.0.saturating_sub(1)));
     let (seq, _) = shared.primary.progress();
+    // A time that exists only in memory would be behind the watermark and on no disk.
+    shared.volume.objects.write_old_times(0);
     let (sender, answered) = bounded(1);
     shared.primary.request(kind::SYNC_ALL, sender);
     let here = crate::sys::syncfs(&shared.root);
     shared.primary.help();
-    let there = answered.recv_timeout(Duration::from_secs(60));
+    let there = answered.recv_timeout(CHECKPOINT_PATIENCE);
     if let (Ok(()), Ok(Ok(()))) = (here, there)
         && let Err(why) = shared.journal.stable(seq)
     {
