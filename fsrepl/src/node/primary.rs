@@ -36,9 +36,9 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
     let (journal, born) = open_journal(&hidden).map_err(|why| failed(&options.dir, why))?;
     let journal = Arc::new(journal);
     let mut volume = volume(options, tree)?;
+    volume.objects.settle(&hidden).map_err(|why| failed(&options.dir, why))?;
     // Ids are never given twice: the marks of an earlier run speak of the objects of that run.
     volume.objects.table.reserve(ObjectId(born.0 + 1));
-    volume.objects.settle(&hidden).map_err(|why| failed(&options.dir, why))?;
     volume.journal = Some(journal.clone());
     volume.outlet = Some(primary.clone() as Arc<dyn Outlet>);
     let waiting = StateLine {

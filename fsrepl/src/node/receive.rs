@@ -46,7 +46,7 @@ pub fn run(options: ReceiveOptions, report: Reporter) -> Outcome {
         outcome
     });
     for holder in cover.remove()? {
-        report(Event::Notice(format!("{holder} was reading {} and does not see later changes of it", options.dir.display())));
+        report(Event::Notice(format!("{holder} still reads {}: it sees the directory as it was covered", options.dir.display())));
     }
     outcome
 }
