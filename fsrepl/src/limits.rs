@@ -140,3 +140,7 @@ pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 pub const INLINE_FLUSH_US: u64 = 2_000;
 /// Flushes for which it does not after operations had to wait behind one.
 pub const INLINE_FLUSH_PAUSE: u32 = 64;
+/// How long a checkpoint waits for the secondary's disk before it is given up until the next one.
+pub const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(60);
+/// How long `sync` waits for the secondary's disk.
+pub const SYNC_PATIENCE: Duration = Duration::from_secs(300);

@@ -189,13 +189,13 @@ impl Volume {
             if !self.objects.is_orphan(id) {
                 self.objects.close(id);
             }
-            Ok(())
+            Ok(live)
         })();
         match outcome {
             Err(why) => done(Err(why)),
-            Ok(()) => {
+            Ok(live) => {
                 let body = Flags { call, data: Bytes::from(data) };
-                let ended: super::Done = Box::new(move |result| done(result.map(|()| Vec::new())));
+                let ended = self.also_stable_path(&live, Box::new(move |result| done(result.map(|()| Vec::new()))));
                 let seq = self.send(self.stays(id), ended, |sync| {
                     (!sync.is_some_and(|epoch| !self.content_known(id, epoch))).then(|| Op::new(kind::FLAGS, id).body(&body))
                 });

@@ -211,7 +211,10 @@ impl Volume {
         let pin = open_path(&dir, &path)?;
         let stat = rustix::fs::statat(&pin, c"", AtFlags::EMPTY_PATH)?;
         let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        rustix::fs::unlinkat(&*dir, &*path, flags)?;
+        if !directory && stat.st_nlink <= 1 {
+            self.objects.keep_unnamed(id, &pin);
+        }
+        rustix::fs::unlinkat(&*dir, &*path, flags).inspect_err(|_| self.objects.keeps_name(id))?;
         dir.changed();
         let last = directory || stat.st_nlink <= 1;
         if last {
@@ -270,7 +273,17 @@ impl Volume {
             }
             None => None,
         };
-        rustix::fs::renameat_with(&*from_dir, &*cstr(from.1)?, &*to_dir, &*cstr(to.1)?, RenameFlags::from_bits_retain(flags))?;
+        if let Some((id, stat, pin)) = &lost
+            && stat.st_nlink <= 1
+            && Kind::of(stat.st_mode) != Kind::Directory
+        {
+            self.objects.keep_unnamed(*id, pin);
+        }
+        let renamed = rustix::fs::renameat_with(&*from_dir, &*cstr(from.1)?, &*to_dir, &*cstr(to.1)?, RenameFlags::from_bits_retain(flags));
+        if let (Err(_), Some((id, _, _))) = (renamed, &lost) {
+            self.objects.keeps_name(*id);
+        }
+        renamed?;
         from_dir.changed();
         to_dir.changed();
         self.objects.table.change(moved.0, |entry| entry.parent = to.0);

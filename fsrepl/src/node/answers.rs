@@ -10,7 +10,7 @@ use crossbeam::channel::bounded;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 pub(super) fn unknown(verb: &str) -> Failure {
     Failure::new(FailureKind::Usage, format!("cannot answer `{verb}`"), "this engine does not know it", "use the same version of understudy")
@@ -81,7 +81,7 @@ fn sync(shared: &Arc<Shared>) -> Result<Value, Failure> {
     shared.primary.request(kind::SYNC_ALL, sender);
     crate::sys::syncfs(&shared.root).map_err(|why| failed(why.to_string()))?;
     shared.primary.help();
-    match answered.recv_timeout(Duration::from_secs(300)) {
+    match answered.recv_timeout(crate::limits::SYNC_PATIENCE) {
         Ok(Ok(())) => Ok(json!({ "schema": 1, "nodes": if both && shared.primary.mode() == Mode::Mirror { 2 } else { 1 } })),
         Ok(Err(why)) => Err(failed(why.to_string())),
         Err(_) => Err(Failure::new(FailureKind::TimedOut, "cannot sync", "the secondary's disk has not answered", "try again")),

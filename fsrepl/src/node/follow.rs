@@ -122,7 +122,6 @@ impl Follower {
         self.ending.store(true, SeqCst);
         let live = self.current.lock().as_ref().and_then(|current| current.live.clone());
         let Some(session) = live else { return };
-        let was_in_sync = session.was_in_sync();
         session.fail("the secondary was stopped");
         // The primary closes the connection when it has recorded that it goes on alone.
         let until = Instant::now() + Duration::from_secs(2);
@@ -130,10 +129,14 @@ impl Follower {
             std::thread::sleep(Duration::from_millis(5));
         }
         session.hang_up();
-        if was_in_sync
-            && !self.left.load(SeqCst)
-            && let Err(why) = self.store(|identity| identity.data = Data::Outdated)
-        {
+        if session.was_in_sync() && !self.left.load(SeqCst) {
+            self.record_outdated();
+        }
+    }
+
+    /// The primary was told that this node does not follow any more: it goes on without it.
+    fn record_outdated(&self) {
+        if let Err(why) = self.store(|identity| identity.data = Data::Outdated) {
             tracing::error!(%why, "could not record that this copy is outdated");
         }
     }
@@ -145,7 +148,8 @@ impl Follower {
             (Channel::Ordered, Hello::Ordered { session, sender, exclude, timeout_ms }) => {
                 self.make_room(&sender)?;
                 let reason = self.admit(&sender)?;
-                let timeout = Duration::from_millis(timeout_ms.clamp(100, 3_600_000));
+                // The longer of both: neither side may be more impatient than it was told to be.
+                let timeout = Duration::from_millis(timeout_ms.clamp(100, 3_600_000)).max(self.options.peer_timeout);
                 *self.current.lock() = Some(Current { session, sender: *sender, from, exclude, timeout, live: None });
                 Ok(op::encode(&Welcome { reason }))
             }
@@ -213,6 +217,8 @@ impl Follower {
     fn serve_ordered(self: &Arc<Follower>, stream: TcpStream, established: Established) -> io::Result<()> {
         let link = uring::open(stream, Use::OrderedSecondary)?;
         let objects = Arc::new(Objects::new(self.root.try_clone()?)?);
+        // Only what a killed primary left there matters here.
+        objects.settle(&self.hidden)?;
         let session = Session::new(objects, link.clone(), established.sealer, self.clone());
         let (timeout, exclude, from) = {
             let mut current = self.current.lock();
@@ -234,13 +240,16 @@ impl Follower {
         let (reason, code) = if self.left.load(SeqCst) {
             ("the primary stopped".to_owned(), "primary_left")
         } else {
-            (format!("lost the primary: {ended}"), "primary_lost")
+            session.cause().unwrap_or_else(|| (format!("lost the primary: {ended}"), "primary_lost"))
         };
+        if session.has_failed() && session.was_in_sync() && !self.left.load(SeqCst) {
+            self.record_outdated();
+        }
         let mut resync = self.resync.lock();
         let failed = resync.take().map(|_| reason.clone());
         let before = std::mem::replace(&mut *self.failing.lock(), failed.clone());
         if !self.left.load(SeqCst) && (failed.is_none() || before != failed) {
-            tracing::warn!(%ended, "the session ended");
+            tracing::warn!(reason, "the session ended");
         }
         self.status.set(State::Wait, self.data(), reason, code);
         Ok(())
@@ -385,8 +394,8 @@ fn start_pulse(follower: Arc<Follower>, session: Arc<Session>, timeout: Duration
                 Beat::Well => {}
                 Beat::Speak => drop(session.acknowledge()),
                 Beat::Lost(silence) => {
-                    tracing::warn!(seconds = silence.as_secs_f32(), "the primary is silent");
-                    return session.hang_up();
+                    let reason = format!("the primary has been silent for {:.1} s", silence.as_secs_f32());
+                    return session.hang_up_because(reason, "primary_silent");
                 }
             }
         }

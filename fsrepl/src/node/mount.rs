@@ -80,14 +80,18 @@ pub(super) fn unmount(mounted: &mut Mounted, dir: &Path, stop: &Stop, report: &R
             Err(Errno::BUSY) => {}
             Err(why) => return Err(failed(dir, why)),
         }
-        let users = holders::describe(&holders::holders(dir));
-        if users != told {
+        let users = holders::holders(dir);
+        let named = !users.is_empty();
+        let users = holders::describe(&users);
+        // Whoever cannot be named (a request that is being answered) is mostly gone at the next look.
+        if named && users != told {
             report(Event::Notice(format!("{} is still in use by {users}: stop them, or signal again to cut them off", dir.display())));
             told = users;
         }
         if let Some(Wake::Terminate) = stop.wait(Duration::from_millis(200)) {
             mounted.unmount(true).map_err(|why| failed(dir, why))?;
-            let why = format!("it was in use by {told}");
+            let who = if named { told } else { "a process that could not be identified".into() };
+            let why = format!("it was in use by {who}");
             return Err(Failure::new(FailureKind::Failed, format!("{} was cut off", dir.display()), why, "restart what used it"));
         }
     }

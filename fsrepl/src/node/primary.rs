@@ -13,6 +13,7 @@ use super::{control, answers};
 use crate::apply::Outlet;
 use crate::arbiter::AlwaysConsents;
 use crate::fuse;
+use crate::id::ObjectId;
 use crate::journal::{self, Journal};
 use crate::limits::LEAVE_TIMEOUT;
 use crate::op::kind;
@@ -32,8 +33,12 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
     let (loss_sender, losses) = bounded(16);
     let primary = Arc::new(Primary::new(options.ack == Ack::Disk, loss_sender));
     let hidden = open_hidden(tree)?;
-    let journal = Arc::new(open_journal(&hidden).map_err(|why| failed(&options.dir, why))?);
+    let (journal, born) = open_journal(&hidden).map_err(|why| failed(&options.dir, why))?;
+    let journal = Arc::new(journal);
     let mut volume = volume(options, tree)?;
+    volume.objects.settle(&hidden).map_err(|why| failed(&options.dir, why))?;
+    // Ids are never given twice: the marks of an earlier run speak of the objects of that run.
+    volume.objects.table.reserve(ObjectId(born.0 + 1));
     volume.journal = Some(journal.clone());
     volume.outlet = Some(primary.clone() as Arc<dyn Outlet>);
     let waiting = StateLine {
@@ -82,12 +87,13 @@ fn may_lead(options: &MountOptions, found: Option<Identity>) -> Result<Identity,
     }
 }
 
-fn open_journal(hidden: &rustix::fd::OwnedFd) -> std::io::Result<Journal> {
+/// The dirty log, and the highest object id that an earlier run has surely given.
+fn open_journal(hidden: &rustix::fd::OwnedFd) -> std::io::Result<(Journal, ObjectId)> {
     let (journal, recovered) = Journal::open(hidden, journal::Limits::default())?;
     if let Some(lost) = recovered.full_compare_reason {
         tracing::info!(?lost, "no change tracking from before: the first sync compares everything");
     }
-    Ok(journal)
+    Ok((journal, recovered.birth_floor))
 }
 
 fn serve(shared: &Arc<Shared>, tree: &PrivateTree, stop: &Stop, report: &Reporter, losses: crossbeam::channel::Receiver<crate::replica::primary::Lost>) -> Outcome {
@@ -117,6 +123,7 @@ fn serve(shared: &Arc<Shared>, tree: &PrivateTree, stop: &Stop, report: &Reporte
     shared.serving.store(true, SeqCst);
     let mut mounted = fuse::mount(shared.volume.clone(), tree.path()).map_err(|why| failed(&options.dir, why))?;
     report(Event::Ready);
+    shared.status.repeat();
     let mut fatal = None;
     loop {
         match stop.wait(Duration::from_secs(1)) {

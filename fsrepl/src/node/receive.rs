@@ -4,7 +4,6 @@ use super::answers::{rfc3339, unknown};
 use super::control;
 use super::cover::ReadOnlyCover;
 use super::follow::{Follower, listen};
-use super::holders;
 use super::identity::Identity;
 use super::mount::{open_hidden, refuse_busy};
 use super::options::{Outcome, ReceiveOptions};
@@ -47,7 +46,7 @@ pub fn run(options: ReceiveOptions, report: Reporter) -> Outcome {
         outcome
     });
     for holder in cover.remove()? {
-        report(Event::Notice(format!("{} was reading {} and sees the plain directory no more", holder, holders::describe(&[]))));
+        report(Event::Notice(format!("{holder} still reads {}: it sees the directory as it was covered", options.dir.display())));
     }
     outcome
 }
@@ -58,6 +57,7 @@ fn serve(options: &ReceiveOptions, follower: &Arc<Follower>, stop: &Stop, report
         Failure::new(FailureKind::Failed, what, why.to_string(), "name an address of this node and a free port with --listen")
     })?;
     report(Event::Ready);
+    follower.status.repeat();
     let wake = loop {
         if let Some(wake) = stop.wait(Duration::from_secs(3600)) {
             break wake;

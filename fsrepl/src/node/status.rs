@@ -29,6 +29,12 @@ impl Status {
         (self.report)(Event::State(line));
     }
 
+    /// Says the state again: who waits for it after `ready` must not miss what came before.
+    pub fn repeat(&self) {
+        let current = self.line.lock();
+        (self.report)(Event::State(current.0.clone()));
+    }
+
     /// The state and since when.
     pub fn get(&self) -> (StateLine, SystemTime) {
         self.line.lock().clone()

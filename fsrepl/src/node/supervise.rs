@@ -10,10 +10,10 @@ use crate::apply::{Outlet, Volume};
 use crate::arbiter::{Arbiter, Verdict};
 use crate::id::ObjectId;
 use crate::journal::Journal;
-use crate::limits::{BUSY_PATIENCE, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RETRY_IS_NEWS};
+use crate::limits::{BUSY_PATIENCE, CHECKPOINT_PATIENCE, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RETRY_IS_NEWS};
 use crate::op::{Op, kind};
 use crate::replica::hello::Refusal;
-use crate::replica::primary::{Lost, Primary};
+use crate::replica::primary::{Lost, PEER_FAILED, Primary};
 use crate::replica::pulse::{Pulse, TICK, Verdict as Beat};
 use crate::report::{Data, Failure, FailureKind, State};
 use crate::resync::{Progress, Sync};
@@ -114,7 +114,12 @@ pub(super) fn start(shared: Arc<Shared>, losses: Receiver<Lost>, first: Sender<F
     thread("supervisor", move || {
         let mut supervisor = Supervisor { shared, losses, first: Some(first), epoch: 0, began: Instant::now(), failing: None };
         if let Err(failure) = supervisor.run() {
-            supervisor.shared.primary.refuse(rustix::io::Errno::IO);
+            let shared = &supervisor.shared;
+            shared.primary.refuse(rustix::io::Errno::IO);
+            if shared.serving.load(SeqCst) {
+                // Until nobody has anything open any more, this is what `status` tells.
+                shared.status.set(State::Wait, Data::Uptodate, format!("ending: {failure}"), "failed");
+            }
             let _ = wake.send(Wake::Fatal(failure));
         }
     })
@@ -140,11 +145,13 @@ fn take_checkpoint(shared: &Arc<Shared>) {
     let birth = shared.volume.objects.table.birth_floor();
     shared.journal.cut(ObjectId(birth.0.saturating_sub(1)));
     let (seq, _) = shared.primary.progress();
+    // A time that exists only in memory would be behind the watermark and on no disk.
+    shared.volume.objects.write_old_times(0);
     let (sender, answered) = bounded(1);
     shared.primary.request(kind::SYNC_ALL, sender);
     let here = crate::sys::syncfs(&shared.root);
     shared.primary.help();
-    let there = answered.recv_timeout(Duration::from_secs(60));
+    let there = answered.recv_timeout(CHECKPOINT_PATIENCE);
     if let (Ok(()), Ok(Ok(()))) = (here, there)
         && let Err(why) = shared.journal.stable(seq)
     {
@@ -296,13 +303,16 @@ impl Supervisor {
     }
 
     fn after_loss(&mut self, shared: &Arc<Shared>) -> Result<(), Failure> {
-        let Ok(lost) = self.losses.recv() else { return Ok(()) };
+        let Ok(mut lost) = self.losses.recv() else { return Ok(()) };
         if shared.is_ending() {
             // Nobody can write any more, and the secondary has recorded all there is: no new history begins.
             if lost.holding {
                 shared.primary.release();
             }
             return Ok(());
+        }
+        if let ("connection_lost" | "peer_closed", Some(words)) = (lost.code, shared.primary.last_words()) {
+            (lost.reason, lost.code) = (words, PEER_FAILED);
         }
         if self.failing.as_ref() != Some(&lost.reason) {
             tracing::warn!(reason = lost.reason, code = lost.code, "the secondary is lost");

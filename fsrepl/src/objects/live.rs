@@ -263,6 +263,11 @@ impl Cache {
         self.make_room(&mut self.order.lock());
     }
 
+    /// Whether orphans hold as many descriptors as they should.
+    pub(super) fn many_orphans(&self) -> bool {
+        self.pinned.load(Ordering::Relaxed) >= self.limit / 2
+    }
+
     /// Whether an orphan is being closed, or may be: the kernel says a moment after a removal that nobody has
     /// the file open.
     pub(super) fn room_may_come(&self) -> bool {

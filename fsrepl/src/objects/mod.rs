@@ -6,6 +6,7 @@ mod live;
 mod locks;
 mod table;
 mod times;
+mod unnamed;
 
 pub use live::{Cursor, Live};
 pub use locks::{Held, Locks};
@@ -31,6 +32,7 @@ pub struct Objects {
     /// Modification times that are decided but not written.
     pub times: Times,
     live: live::Cache,
+    unnamed: unnamed::Unnamed,
 }
 
 impl Objects {
@@ -40,7 +42,7 @@ impl Objects {
         let table = Table::new(stat.st_dev);
         let handle = sys::name_to_handle(root.as_fd(), c"")?;
         table.insert(ObjectId::ROOT, Entry::new(handle, &stat, ObjectId::ROOT));
-        Ok(Objects { root: Arc::new(root), table, locks: Locks::default(), times: Times::default(), live: live::Cache::default() })
+        Ok(Objects { root: Arc::new(root), table, locks: Locks::default(), times: Times::default(), live: live::Cache::default(), unnamed: Default::default() })
     }
 
     /// The root directory's descriptor, readable.
@@ -128,6 +130,9 @@ impl Objects {
     /// without the hidden directory among the links of the root.
     pub fn overlay(&self, id: ObjectId, stat: &mut Stat) {
         self.times.overlay(id, stat);
+        if self.unnamed.has(id) {
+            stat.st_nlink = 0;
+        }
         if id == ObjectId::ROOT && stat.st_nlink > 2 {
             identity::as_root();
             let hidden = rustix::fs::statat(&*self.root, HIDDEN, AtFlags::SYMLINK_NOFOLLOW);
@@ -147,10 +152,32 @@ impl Objects {
         Ok(self.table.learn(Entry::new(handle, stat, parent)))
     }
 
-    /// The last name of `id` is being removed: `pin` keeps the inode reachable until [`Objects::forget`].
+    /// Where files without a name may wait when descriptors are short: inside the hidden directory.
+    pub fn settle(&self, hidden: impl AsFd) -> Sys<()> {
+        self.unnamed.settle(hidden)
+    }
+
+    /// To be called before the last name of a file goes: where descriptors are short it gets a hidden one.
+    pub fn keep_unnamed(&self, id: ObjectId, pin: impl AsFd) {
+        if self.live.many_orphans()
+            && let Err(why) = self.unnamed.keep(id, pin)
+        {
+            // A full disk must not prevent removals: a descriptor keeps it.
+            tracing::debug!(%id, %why, "no hidden name for a removed file");
+        }
+    }
+
+    /// The last name did not go after all.
+    pub fn keeps_name(&self, id: ObjectId) {
+        self.unnamed.forget(id);
+    }
+
+    /// The last name of `id` is removed: `pin` keeps the inode reachable until [`Objects::forget`].
     pub fn orphan(&self, id: ObjectId, inode: u64, pin: OwnedFd) {
         self.table.unlink_inode(inode, id);
-        self.live.orphan(id, pin, self.table.get(id).map_or(Kind::File, |entry| entry.kind));
+        if !self.unnamed.has(id) {
+            self.live.orphan(id, pin, self.table.get(id).map_or(Kind::File, |entry| entry.kind));
+        }
         self.times.take(id);
     }
 
@@ -168,7 +195,7 @@ impl Objects {
 
     /// Whether the object has no name any more.
     pub fn is_orphan(&self, id: ObjectId) -> bool {
-        self.live.is_orphan(id)
+        self.live.is_orphan(id) || self.unnamed.has(id)
     }
 
     /// The kernel is being given this object once more.
@@ -191,9 +218,18 @@ impl Objects {
 
     /// Nobody can reach an orphan any more.
     pub fn forget(&self, id: ObjectId) {
-        if self.live.forget_orphan(id) {
+        if self.live.forget_orphan(id) || self.forget_unnamed(id) {
             self.table.remove(id);
         }
+    }
+
+    fn forget_unnamed(&self, id: ObjectId) -> bool {
+        if !self.unnamed.has(id) {
+            return false;
+        }
+        self.live.remove(id);
+        identity::as_root();
+        self.unnamed.forget(id)
     }
 
     /// The object is gone from this node (secondary: its last name was removed).

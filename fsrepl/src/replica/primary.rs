@@ -85,6 +85,8 @@ pub struct Primary {
     sent: AtomicU64,
     /// Why the link is being shut down, when we do it ourselves; and the link, reachable without the stream.
     shutting: Mutex<(Option<(String, &'static str)>, Option<Arc<dyn Link>>)>,
+    /// Why the secondary could not go on, in its words.
+    told: Mutex<Option<String>>,
     losses: Sender<Lost>,
     start: Instant,
     stable: bool,
@@ -104,6 +106,7 @@ impl Primary {
             heard: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             shutting: Mutex::default(),
+            told: Mutex::default(),
             losses,
             start: Instant::now(),
             stable,
@@ -156,6 +159,7 @@ impl Primary {
     pub fn attach(&self, epoch: u32, link: Arc<dyn Link>, sealer: Sealer, reader: FrameReader<Source>) -> Seq {
         *self.reader.lock() = Some(reader);
         *self.shutting.lock() = (None, Some(link.clone()));
+        *self.told.lock() = None;
         let mut stream = self.stream.lock();
         debug_assert_eq!(stream.mode, Mode::Alone, "one connection at a time");
         stream.mode = Mode::Syncing(epoch);
@@ -348,7 +352,11 @@ impl Primary {
         stream.out.clear();
         self.sent.store(self.clock(), SeqCst);
         if let Err(why) = sent {
-            self.lose(stream, &link, &format!("sending failed: {why}"), "connection_lost");
+            let reason = match why.kind() {
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => "the secondary closed the connection".into(),
+                _ => format!("sending failed: {why}"),
+            };
+            self.lose(stream, &link, &reason, "connection_lost");
         }
     }
 
@@ -411,7 +419,36 @@ impl Primary {
         let Some(ended) = reader.take() else { return };
         drop(reader);
         let (reason, code) = stop.words();
+        if code == PEER_FAILED {
+            *self.told.lock() = Some(reason.clone());
+        }
         self.lose(&mut self.stream.lock(), &ended.source().0, &reason, code);
+    }
+
+    /// What the secondary said before the connection ended, if it did: whoever sends finds the connection closed
+    /// before the reason has been read. For the supervisor, after the loss.
+    pub fn last_words(&self) -> Option<String> {
+        let reader = self.reader.lock().take();
+        if let Some(mut reader) = reader {
+            // Only the reason matters: what these frames acknowledge is complete or held by now.
+            let mut rest = || -> Result<(), Stop> {
+                loop {
+                    while let Some(frame) = reader.next()? {
+                        if frame.header.kind == kind::FAILED {
+                            let failed: op::Failed = op::decode(frame.body).map_err(Stop::Garbled)?;
+                            return Err(Stop::Told(failed.reason));
+                        }
+                    }
+                    if reader.fill()? == 0 {
+                        return Ok(());
+                    }
+                }
+            };
+            if let Err(Stop::Told(reason)) = rest() {
+                return Some(reason);
+            }
+        }
+        self.told.lock().take()
     }
 
     /// Waits until the secondary has applied `seq`, reading acknowledgements meanwhile. False when the
@@ -426,6 +463,9 @@ impl Primary {
         true
     }
 }
+
+/// Code of a loss that the secondary itself announced.
+pub const PEER_FAILED: &str = "peer_failed";
 
 /// Why reading ended.
 enum Stop {
@@ -446,7 +486,7 @@ impl Stop {
             Stop::Wire(WireError::Closed | WireError::Truncated) => ("the secondary closed the connection".into(), "peer_closed"),
             Stop::Wire(why) => (format!("the connection failed: {why}"), "connection_lost"),
             Stop::Garbled(why) => (format!("the secondary sent something that makes no sense: {why}"), "protocol"),
-            Stop::Told(reason) => (reason, "peer_failed"),
+            Stop::Told(reason) => (reason, PEER_FAILED),
         }
     }
 }

@@ -24,6 +24,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+/// Code of the end of a session that this node ended because it cannot go on.
+pub const CANNOT_FOLLOW: &str = "cannot_follow";
+
 /// What a session tells its node. Called from the session's threads.
 pub trait Keeper: Send + Sync {
     /// Both replicas are equal and on this disk: record it before it is acknowledged.
@@ -76,6 +79,8 @@ pub struct Session {
     /// The pair was a mirror in this session.
     synced: AtomicBool,
     over: AtomicBool,
+    /// Why this node ended the session, if it did.
+    cause: Mutex<Option<(String, &'static str)>>,
     keeper: Arc<dyn Keeper>,
     start: Instant,
     /// How long the last flush took.
@@ -95,6 +100,7 @@ impl Session {
             sent: AtomicU64::new(0),
             synced: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            cause: Mutex::default(),
             keeper,
             start: Instant::now(),
             flush_us: AtomicU64::new(u64::MAX),
@@ -118,6 +124,22 @@ impl Session {
 
     fn hear(&self) {
         self.heard.store(self.start.elapsed().as_micros() as u64, SeqCst);
+    }
+
+    /// Ends the connection because of the primary.
+    pub fn hang_up_because(&self, reason: String, code: &'static str) {
+        self.cause.lock().get_or_insert((reason, code));
+        self.hang_up();
+    }
+
+    /// Why this node ended the session, if it did.
+    pub fn cause(&self) -> Option<(String, &'static str)> {
+        self.cause.lock().clone()
+    }
+
+    /// This node told the primary that it cannot go on, so the primary goes on without it.
+    pub fn has_failed(&self) -> bool {
+        self.cause().is_some_and(|(_, code)| code == CANNOT_FOLLOW)
     }
 
     /// Ends the connection.
@@ -162,6 +184,7 @@ impl Session {
 
     /// Tells the primary that this node cannot go on, and why.
     pub fn fail(&self, reason: &str) {
+        self.cause.lock().get_or_insert((reason.to_owned(), CANNOT_FOLLOW));
         // If even this cannot be said, the closed connection says enough.
         let _ = self.say(kind::FAILED, &op::encode(&op::Failed { reason: reason.to_owned() }));
     }

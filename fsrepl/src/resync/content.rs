@@ -5,9 +5,9 @@ use super::digest::{self, Digest, read_fully};
 use super::source::{Ask, Broken, Sync};
 use crate::apply::{identity, read_xattrs};
 use crate::id::ObjectId;
-use crate::limits::{COMPARE_BLOCK, RESYNC_PIECE, RESYNC_ROUND};
+use crate::limits::{COMPARE_BLOCK, FRAME_BODY, RESYNC_PIECE, RESYNC_ROUND};
 use crate::objects::{Kind, Live, flags, mtime};
-use crate::op::{Fallocate, Op, Query, SyncMeta, kind};
+use crate::op::{self, Fallocate, Op, Query, SyncMeta, Xattr, kind};
 use crate::sys;
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, Stat};
@@ -179,6 +179,7 @@ impl Sync<'_> {
         let Some(xattrs) = Self::unless_gone(id, read_xattrs(live.as_fd()))? else { return Ok(()) };
         let file = live.kind == Kind::File;
         let flags = if file || live.kind == Kind::Directory { flags::get(live) } else { None };
+        let (xattrs, large) = split_large(xattrs);
         let body = SyncMeta {
             mode: stat.st_mode,
             uid: stat.st_uid,
@@ -188,8 +189,25 @@ impl Sync<'_> {
             flags,
         };
         self.push(&Op::new(kind::SYNC_META, id).mtime(mtime(stat)).body(&body), false)?;
+        for (name, value) in large {
+            let body = Xattr { name, mode: stat.st_mode & 0o7777 };
+            self.push(&Op { payload: &value, ..Op::new(kind::SETXATTR, id).mtime(mtime(stat)).body(&body) }, false)?;
+        }
         Ok(())
     }
+}
+
+type Xattrs = Vec<(op::Bytes, op::Bytes)>;
+
+/// What fits into the body of one frame, and what travels by itself: some file systems keep many large values.
+fn split_large(xattrs: Xattrs) -> (Xattrs, Xattrs) {
+    let mut room = FRAME_BODY / 4;
+    xattrs.into_iter().partition(|(name, value)| {
+        let size = name.len() + value.len() + 16;
+        let fits = size <= room;
+        room -= if fits { size } else { 0 };
+        fits
+    })
 }
 
 /// Where data begins at or after `at`; none if there is only a hole.

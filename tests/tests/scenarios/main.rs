@@ -20,6 +20,7 @@ mod mount_inside;
 mod posix;
 mod postgres;
 mod prefix;
+mod primary_fails;
 mod receiver_read_only;
 mod restart_orders;
 mod resync_live;
