@@ -42,12 +42,26 @@ fn read_piece(fd: BorrowedFd<'_>, entries: &mut Vec<DirEntry>) -> Sys<()> {
     Ok(())
 }
 
+/// Reads the first piece of a directory. On ext4 a descriptor whose very first read was at the end of the
+/// directory reads nothing at its beginning either, until it has been somewhere else; every directory has `.`.
+fn read_first(fd: BorrowedFd<'_>, entries: &mut Vec<DirEntry>) -> Sys<()> {
+    sys::seek(fd, 0, libc::SEEK_SET)?;
+    read_piece(fd, entries)?;
+    if entries.is_empty() {
+        sys::seek(fd, 1, libc::SEEK_SET)?;
+        read_piece(fd, &mut Vec::new())?;
+        sys::seek(fd, 0, libc::SEEK_SET)?;
+        read_piece(fd, entries)?;
+    }
+    Ok(())
+}
+
 /// All names of a directory but `.` and `..`.
 pub fn read_directory(live: &Live) -> Sys<Vec<DirEntry>> {
     let mut cursor = live.position.lock();
     cursor.clear();
-    sys::seek(live.as_fd(), 0, libc::SEEK_SET)?;
     let mut all = Vec::new();
+    read_first(live.as_fd(), &mut all)?;
     loop {
         let before = all.len();
         read_piece(live.as_fd(), &mut all)?;
@@ -62,12 +76,16 @@ pub fn read_directory(live: &Live) -> Sys<Vec<DirEntry>> {
 
 /// The next piece of a directory after `offset`. The descriptor may stand elsewhere: others read through it too.
 fn read_on(live: &Live, cursor: &mut Cursor, offset: u64) -> Sys<VecDeque<DirEntry>> {
-    if cursor.at() != Some(offset) {
-        cursor.moved();
-        sys::seek(live.as_fd(), offset as i64, libc::SEEK_SET)?;
-    }
     let mut entries = Vec::new();
-    let read = read_piece(live.as_fd(), &mut entries);
+    let read = if offset == 0 {
+        read_first(live.as_fd(), &mut entries)
+    } else {
+        if cursor.at() != Some(offset) {
+            cursor.moved();
+            sys::seek(live.as_fd(), offset as i64, libc::SEEK_SET)?;
+        }
+        read_piece(live.as_fd(), &mut entries)
+    };
     match entries.last() {
         Some(last) if read.is_ok() => cursor.set(last.next),
         _ => cursor.moved(),
@@ -145,21 +163,35 @@ mod tests {
         (names, reached)
     }
 
+    fn volume(path: &std::path::Path) -> Volume {
+        use rustix::fs::{Mode, OFlags};
+        let root = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let objects = Objects::new(root).unwrap();
+        Volume { objects, exclude: Exclude::default(), journal: None, outlet: None, arrivals: Default::default(), cursors: Cursors::default() }
+    }
+
+    #[test]
+    fn a_descriptor_that_is_opened_at_the_end_goes_back_to_the_beginning() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("file"), "").unwrap();
+        let volume = volume(temp.path());
+        let (names, end) = read(&volume, 0, usize::MAX);
+        assert_eq!(names.len(), 3);
+        volume.objects.close(ObjectId::ROOT);
+        assert_eq!(read(&volume, end, usize::MAX).0.len(), 0);
+        assert_eq!(read(&volume, 0, usize::MAX).0.len(), 3);
+        volume.objects.close(ObjectId::ROOT);
+        assert_eq!(read(&volume, end, usize::MAX).0.len(), 0);
+        assert_eq!(read_directory(&*volume.objects.live(ObjectId::ROOT).unwrap()).unwrap().len(), 1);
+    }
+
     #[test]
     fn readers_that_share_a_descriptor_see_every_name_once() {
         let temp = tempfile::tempdir().unwrap();
         for n in 0..1000 {
             std::fs::write(temp.path().join(format!("file-{n}")), "").unwrap();
         }
-        let root = rustix::fs::open(temp.path(), rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
-        let volume = Volume {
-            objects: Objects::new(root).unwrap(),
-            exclude: Exclude::default(),
-            journal: None,
-            outlet: None,
-            arrivals: Default::default(),
-            cursors: Cursors::default(),
-        };
+        let volume = volume(temp.path());
         for others in [7, 100, usize::MAX] {
             let (mut seen, mut offset) = (Vec::new(), 0);
             loop {
