@@ -4,12 +4,14 @@ use super::HIDDEN;
 use super::volume::Volume;
 use crate::id::ObjectId;
 use crate::limits::DIRECTORY_BUFFER;
-use crate::objects::Live;
+use crate::objects::{Cursor, Live};
 use crate::sys::{self, Sys, cstr};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{RawDir, Stat};
+use rustix::io::Errno;
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 
 /// One name as the directory gave it.
 #[derive(Clone, Debug)]
@@ -58,6 +60,21 @@ pub fn read_directory(live: &Live) -> Sys<Vec<DirEntry>> {
     Ok(all)
 }
 
+/// The next piece of a directory after `offset`. The descriptor may stand elsewhere: others read through it too.
+fn read_on(live: &Live, cursor: &mut Cursor, offset: u64) -> Sys<VecDeque<DirEntry>> {
+    if cursor.at() != Some(offset) {
+        cursor.moved();
+        sys::seek(live.as_fd(), offset as i64, libc::SEEK_SET)?;
+    }
+    let mut entries = Vec::new();
+    let read = read_piece(live.as_fd(), &mut entries);
+    match entries.last() {
+        Some(last) if read.is_ok() => cursor.set(last.next),
+        _ => cursor.moved(),
+    }
+    read.map(|()| entries.into())
+}
+
 impl Volume {
     /// Gives names from `offset` on to `add` (offset after it, id, attributes if `plus`, name) until it says
     /// that it is full.
@@ -65,51 +82,98 @@ impl Volume {
         let live = self.objects.live(dir)?;
         let mut cursor = live.position.lock();
         let mut pending = cursor.take(offset);
-        if pending.is_none() && cursor.at() != Some(offset) {
-            sys::seek(live.as_fd(), offset as i64, libc::SEEK_SET)?;
-        }
+        let mut reached = offset;
         loop {
             let mut piece = match pending.take() {
                 Some(rest) => rest,
-                None => {
-                    let mut entries = Vec::new();
-                    read_piece(live.as_fd(), &mut entries)?;
-                    entries.into()
-                }
+                None => read_on(&live, &mut cursor, reached)?,
             };
             if piece.is_empty() {
-                cursor.moved();
                 return Ok(());
             }
-            let mut reached = offset;
             while let Some(entry) = piece.front() {
-                if !self.add_entry(dir, &live, entry, plus, &mut add) {
-                    let at = if reached == offset { None } else { Some(reached) };
-                    cursor.keep(at.unwrap_or(offset), piece);
+                if !self.add_entry(dir, &live, entry, plus, &mut add)? {
+                    cursor.keep(reached, piece);
                     return Ok(());
                 }
                 reached = entry.next;
                 piece.pop_front();
             }
-            cursor.set(reached);
         }
     }
 
-    fn add_entry(&self, dir: ObjectId, live: &Live, entry: &DirEntry, plus: bool, add: &mut impl FnMut(u64, ObjectId, Option<&Stat>, u32, &OsStr) -> bool) -> bool {
+    fn add_entry(&self, dir: ObjectId, live: &Live, entry: &DirEntry, plus: bool, add: &mut impl FnMut(u64, ObjectId, Option<&Stat>, u32, &OsStr) -> bool) -> Sys<bool> {
         let directory = libc::S_IFDIR;
         if entry.name == "." {
-            return !add(entry.next, dir, None, directory, &entry.name);
+            return Ok(!add(entry.next, dir, None, directory, &entry.name));
         }
         if entry.name == ".." {
             let parent = self.objects.table.look(dir, |entry| entry.parent).unwrap_or(ObjectId::ROOT);
-            return !add(entry.next, parent, None, directory, &entry.name);
+            return Ok(!add(entry.next, parent, None, directory, &entry.name));
         }
         if dir == ObjectId::ROOT && entry.name == HIDDEN {
-            return true;
+            return Ok(true);
         }
-        let Ok(path) = cstr(OsStr::from_bytes(entry.name.as_bytes())) else { return true };
-        // A name that went meanwhile is no longer there: pass over it.
-        let Ok((id, stat)) = self.identify(dir, live, &entry.name, &path) else { return true };
-        !add(entry.next, id, plus.then_some(&stat), stat.st_mode, &entry.name)
+        match self.identify(dir, live, &entry.name, &*cstr(&entry.name)?) {
+            Ok((id, stat)) => Ok(!add(entry.next, id, plus.then_some(&stat), stat.st_mode, &entry.name)),
+            // A name that went meanwhile is no longer there: pass over it, and over what is mounted inside.
+            Err(Errno::NOENT | Errno::STALE | Errno::XDEV) => Ok(true),
+            Err(why) => Err(why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::{Cursors, Exclude};
+    use crate::objects::Objects;
+    use std::collections::BTreeSet;
+
+    /// Reads from `offset` until `most` names have come; gives them and where to go on.
+    fn read(volume: &Volume, offset: u64, most: usize) -> (Vec<OsString>, u64) {
+        let (mut names, mut reached) = (Vec::new(), offset);
+        let add = |next, _, _: Option<&Stat>, _, name: &OsStr| {
+            if names.len() == most {
+                return true;
+            }
+            names.push(name.to_owned());
+            reached = next;
+            false
+        };
+        volume.readdir(ObjectId::ROOT, offset, false, add).unwrap();
+        (names, reached)
+    }
+
+    #[test]
+    fn readers_that_share_a_descriptor_see_every_name_once() {
+        let temp = tempfile::tempdir().unwrap();
+        for n in 0..1000 {
+            std::fs::write(temp.path().join(format!("file-{n}")), "").unwrap();
+        }
+        let root = rustix::fs::open(temp.path(), rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+        let volume = Volume {
+            objects: Objects::new(root).unwrap(),
+            exclude: Exclude::default(),
+            journal: None,
+            outlet: None,
+            arrivals: Default::default(),
+            cursors: Cursors::default(),
+        };
+        for others in [7, 100, usize::MAX] {
+            let (mut seen, mut offset) = (Vec::new(), 0);
+            loop {
+                let (names, reached) = read(&volume, offset, 10);
+                if names.is_empty() {
+                    break;
+                }
+                seen.extend(names);
+                offset = reached;
+                // Another reader, from the beginning, with room for more or for less.
+                read(&volume, 0, others);
+            }
+            assert_eq!(seen.len(), 1002);
+            assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 1002);
+        }
     }
 }

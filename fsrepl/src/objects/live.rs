@@ -59,7 +59,6 @@ impl Cursor {
 
     /// Keeps what did not fit: it follows `offset`.
     pub fn keep(&mut self, offset: u64, rest: VecDeque<DirEntry>) {
-        self.at = rest.back().map(|last| last.next);
         (self.rest_from, self.rest) = (offset, rest);
     }
 
@@ -190,13 +189,17 @@ impl Cache {
         self.orphans.read().pinned.get(&id.0).cloned()
     }
 
-    /// Enters `live` unless another thread was first; gives the one that is in.
-    pub(super) fn put(&self, live: Live) -> Arc<Live> {
+    /// Enters `live` unless another thread was first; gives the one that is in. None if it does not count any
+    /// more (`counts` is asked when nobody can take it out).
+    pub(super) fn put(&self, live: Live, counts: impl FnOnce() -> bool) -> Option<Arc<Live>> {
         let live = Arc::new(live);
         {
             let mut shard = self.shard(live.id).write();
             if let Some(first) = shard.get(&live.id.0) {
-                return first.clone();
+                return Some(first.clone());
+            }
+            if !counts() {
+                return None;
             }
             shard.insert(live.id.0, live.clone());
         }
@@ -207,7 +210,7 @@ impl Cache {
         if order.len() > 2 * self.limit {
             order.retain(|live| live.strong_count() > 0);
         }
-        live
+        Some(live)
     }
 
     /// Keeps the number of descriptors within the limit. Called for each new one, so two at a time are enough.

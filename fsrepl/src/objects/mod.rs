@@ -8,7 +8,7 @@ mod table;
 mod times;
 mod unnamed;
 
-pub use live::Live;
+pub use live::{Cursor, Live};
 pub use locks::{Held, Locks};
 pub use table::{Entry, Kind, Table};
 pub use times::{Times, now as times_now};
@@ -78,14 +78,19 @@ impl Objects {
             identity::as_root();
             return self.live.open_orphan(live);
         }
-        let entry = self.table.get(id).ok_or(Errno::STALE)?;
-        let live = self.open(id, &entry)?;
-        Ok(self.live.put(live))
+        loop {
+            let entry = self.table.get(id).ok_or(Errno::STALE)?;
+            let live = self.open(id, &entry)?;
+            // It may have been closed meanwhile because it can be opened in another way than before.
+            if let Some(live) = self.live.put(live, || self.table.look(id, |now| now.closed) == Some(entry.closed)) {
+                return Ok(live);
+            }
+        }
     }
 
     /// Adopts a descriptor that was just opened for a new object (readable and writable for files).
     pub fn adopt(&self, id: ObjectId, kind: Kind, fd: OwnedFd) -> Arc<Live> {
-        self.live.put(Live::new(id, kind, fd, Ok(())))
+        self.live.put(Live::new(id, kind, fd, Ok(())), || true).expect("a descriptor of its own counts")
     }
 
     /// The permission bits of `id` are about to change: what is known of them no longer counts.
@@ -97,6 +102,7 @@ impl Objects {
 
     /// Forgets the descriptor of `id`, so that the next use opens it again.
     pub fn close(&self, id: ObjectId) {
+        self.table.change(id, |entry| entry.closed = entry.closed.wrapping_add(1));
         self.live.remove(id);
     }
 
@@ -287,4 +293,25 @@ pub fn set_mtime(fd: BorrowedFd<'_>, stamp: Stamp) -> Sys<()> {
 /// Modification time out of attributes.
 pub fn mtime(stat: &Stat) -> Stamp {
     Stamp { sec: stat.st_mtime, nsec: stat.st_mtime_nsec as u32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_opened_before_a_close_is_not_kept() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("file"), "").unwrap();
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
+        let objects = Objects::new(rustix::fs::open(temp.path(), flags, rustix::fs::Mode::empty()).unwrap()).unwrap();
+        let stat = rustix::fs::statat(objects.root(), c"file", AtFlags::empty()).unwrap();
+        let id = objects.identify(objects.root(), ObjectId::ROOT, c"file", &stat).unwrap();
+        // As `live` does it, with a close by another thread between opening and entering.
+        let entry = objects.table.get(id).unwrap();
+        let opened = objects.open(id, &entry).unwrap();
+        objects.close(id);
+        assert!(objects.live.put(opened, || objects.table.look(id, |now| now.closed) == Some(entry.closed)).is_none());
+        assert!(objects.live(id).is_ok());
+    }
 }

@@ -53,12 +53,14 @@ pub struct Entry {
     pub content_epoch: u32,
     /// How often the kernel was given this object and has not yet said that it forgot it.
     pub lookups: u64,
+    /// How often its descriptor was closed because it must be opened anew.
+    pub closed: u32,
 }
 
 impl Entry {
     /// An entry not known to any secondary yet.
     pub fn new(handle: Handle, stat: &Stat, parent: ObjectId) -> Entry {
-        Entry { handle, inode: stat.st_ino, parent, kind: Kind::of(stat.st_mode), local: false, names_epoch: 0, content_epoch: 0, lookups: 0 }
+        Entry { handle, inode: stat.st_ino, parent, kind: Kind::of(stat.st_mode), local: false, names_epoch: 0, content_epoch: 0, lookups: 0, closed: 0 }
     }
 }
 

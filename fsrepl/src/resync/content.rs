@@ -28,6 +28,12 @@ impl Sync<'_> {
         let mut bytes = 0;
         while round.len() < RESYNC_ROUND && bytes < RESYNC_PIECE as u64 {
             let Some((id, size)) = self.contents.pop_front() else { break };
+            // Under another name it was here before, or it was born known.
+            if self.volume.content_known(id, self.epoch) {
+                self.progress.files.1.fetch_add(1, Relaxed);
+                self.progress.bytes.1.fetch_add(size, Relaxed);
+                continue;
+            }
             bytes += size.min(RESYNC_PIECE as u64);
             round.push((id, size));
         }

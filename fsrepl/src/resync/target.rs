@@ -112,7 +112,10 @@ impl Target {
         };
         match put() {
             // It became immutable after it had left for a directory that was not known then.
-            Err(ApplyError::System { why: Errno::PERM, .. }) => flags::unlocked(&*told("resync", objects.live(id))?, put),
+            Err(ApplyError::System { why: Errno::PERM, .. }) => {
+                let _held = objects.locks.one(id);
+                flags::unlocked(&*told("resync", objects.live(id))?, put)
+            }
             other => other,
         }
     }
@@ -169,7 +172,7 @@ impl Target {
     fn park_as(&self, dir: &Live, path: &CString, place: &CStr) -> Result<(), ApplyError> {
         let park = || rustix::fs::renameat(dir, &**path, &self.parked, place);
         let parked = match park() {
-            Err(Errno::PERM) => told("park", unlock_name(dir.as_fd(), path)).map(|()| park())?,
+            Err(Errno::PERM) => told("park", unlock_name(dir.as_fd(), path))?.around(park),
             other => other,
         };
         match parked {
@@ -285,7 +288,14 @@ pub(crate) fn remove_tree(parent: &OwnedFd, name: &CStr) -> Sys<()> {
                 continue;
             }
             Err(Errno::ISDIR) => {}
-            Err(Errno::PERM) => unlock_name(dir.as_fd(), name)?,
+            Err(Errno::PERM) => match unlock_name(dir.as_fd(), name)?.around(|| rustix::fs::unlinkat(dir, &**name, AtFlags::empty())) {
+                Ok(()) => {
+                    open.pop();
+                    continue;
+                }
+                Err(Errno::ISDIR) => {}
+                Err(why) => return Err(why),
+            },
             Err(why) => return Err(why),
         }
         match rustix::fs::unlinkat(dir, &**name, AtFlags::REMOVEDIR) {
@@ -295,7 +305,8 @@ pub(crate) fn remove_tree(parent: &OwnedFd, name: &CStr) -> Sys<()> {
             }
             Err(Errno::NOTEMPTY | Errno::EXIST) => {}
             Err(Errno::NOTDIR) => continue,
-            Err(Errno::PERM) => unlock_name(dir.as_fd(), name)?,
+            // It stays unlocked: what is in it goes as well.
+            Err(Errno::PERM) => drop(unlock_name(dir.as_fd(), name)?),
             Err(why) => return Err(why),
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -307,17 +318,35 @@ pub(crate) fn remove_tree(parent: &OwnedFd, name: &CStr) -> Sys<()> {
     Ok(())
 }
 
-/// Something immutable is in the way of a removal.
-fn unlock_name(dir: BorrowedFd<'_>, name: &CStr) -> Sys<()> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-    let mut data = [0; 8];
-    sys::inode_flags(fd.as_fd(), sys::GET_FLAGS, &mut data)?;
-    let present = u32::from_ne_bytes([data[0], data[1], data[2], data[3]]);
-    if present & flags::LOCKING == 0 {
-        return Err(Errno::PERM);
-    }
-    data[..4].copy_from_slice(&(present & !flags::LOCKING).to_ne_bytes());
-    sys::inode_flags(fd.as_fd(), sys::SET_FLAGS, &mut data)
+/// Something immutable that was unlocked, and how it was locked.
+struct Unlocked {
+    fd: OwnedFd,
+    flags: [u8; 8],
 }
 
+impl Unlocked {
+    /// Acts, and locks it again: under another name it may be where it belongs.
+    fn around(mut self, act: impl FnOnce() -> Sys<()>) -> Sys<()> {
+        let outcome = act();
+        // What is gone for good needs no flags.
+        let _ = sys::inode_flags(self.fd.as_fd(), sys::SET_FLAGS, &mut self.flags);
+        outcome
+    }
+}
+
+/// Something immutable is in the way of a removal.
+fn unlock_name(dir: BorrowedFd<'_>, name: &CStr) -> Sys<Unlocked> {
+    let mode = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode;
+    if !matches!(Kind::of(mode), Kind::File | Kind::Directory) {
+        return Err(Errno::PERM);
+    }
+    let open = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(dir, name, open, Mode::empty())?;
+    let mut data = [0; 8];
+    sys::inode_flags(fd.as_fd(), sys::GET_FLAGS, &mut data)?;
+    let before = data;
+    let present = u32::from_ne_bytes([data[0], data[1], data[2], data[3]]);
+    data[..4].copy_from_slice(&(present & !flags::LOCKING).to_ne_bytes());
+    sys::inode_flags(fd.as_fd(), sys::SET_FLAGS, &mut data)?;
+    Ok(Unlocked { fd, flags: before })
+}
