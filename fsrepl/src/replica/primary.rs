@@ -6,6 +6,8 @@
 //! three happen under the one lock of [`Stream`]. Requests are completed outside of it.
 
 use super::flight::Flight;
+pub use super::mode::Mode;
+use super::mode::{Action, Event};
 use crate::apply::{Done, Outlet};
 use crate::id::{ObjectId, Seq};
 use crate::limits::{FRAME_PAYLOAD, STREAM_BATCH};
@@ -28,19 +30,6 @@ impl Recv for Source {
     }
 }
 
-/// What is done with operations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Not sent, acknowledged at once.
-    Alone,
-    /// Sent where the secondary of this sync session knows the object, acknowledged at once.
-    Syncing(u32),
-    /// Sent, acknowledged when the secondary says so.
-    Mirror,
-    /// The secondary is lost and not yet recorded as outdated: neither sent nor acknowledged.
-    Holding,
-}
-
 struct Stream {
     mode: Mode,
     epoch: u32,
@@ -52,6 +41,19 @@ struct Stream {
     held: Vec<Done>,
     /// The loss could not be recorded, or the arbiter refuses: operations end with this.
     refused: Option<rustix::io::Errno>,
+}
+
+impl Stream {
+    /// Follows the table; what cannot happen changes nothing and is a fault of ours.
+    fn step(&mut self, event: Event) -> Action {
+        let Some((next, action)) = self.mode.after(event) else {
+            tracing::error!(mode = ?self.mode, ?event, "impossible in this mode");
+            debug_assert!(false, "{:?} in {:?}", event, self.mode);
+            return Action::Go;
+        };
+        self.mode = next;
+        action
+    }
 }
 
 /// The connection ended: why, and whether the pair was a mirror until then.
@@ -161,8 +163,7 @@ impl Primary {
         *self.shutting.lock() = (None, Some(link.clone()));
         *self.told.lock() = None;
         let mut stream = self.stream.lock();
-        debug_assert_eq!(stream.mode, Mode::Alone, "one connection at a time");
-        stream.mode = Mode::Syncing(epoch);
+        stream.step(Event::Attached(epoch));
         stream.epoch = epoch;
         (stream.link, stream.sealer) = (Some(link), sealer);
         stream.out.clear();
@@ -199,14 +200,11 @@ impl Primary {
         let own = std::mem::take(&mut *self.shutting.lock()).0;
         let (reason, code) = own.unwrap_or_else(|| (reason.to_owned(), code));
         stream.out.clear();
-        let holding = stream.mode == Mode::Mirror;
+        let holding = stream.step(Event::Lost) == Action::Hold;
         if holding {
-            stream.mode = Mode::Holding;
             let waiting = self.flight.lock().drain();
             self.expected.fetch_sub(waiting.len(), SeqCst);
             stream.held.extend(waiting);
-        } else {
-            stream.mode = Mode::Alone;
         }
         // The supervisor lives as long as the replication; without it nobody could be told.
         let _ = self.losses.send(Lost { reason, code, holding });
@@ -216,8 +214,7 @@ impl Primary {
     pub fn release(&self) {
         let held = {
             let mut stream = self.stream.lock();
-            debug_assert_eq!(stream.mode, Mode::Holding);
-            stream.mode = Mode::Alone;
+            stream.step(Event::Granted);
             std::mem::take(&mut stream.held)
         };
         for done in held {
@@ -244,7 +241,7 @@ impl Primary {
         if !matches!(stream.mode, Mode::Syncing(_)) || !quiet() {
             return false;
         }
-        stream.mode = Mode::Mirror;
+        stream.step(Event::Synced);
         self.send(&mut stream, op, Some(done), true);
         true
     }
