@@ -208,8 +208,12 @@ fn setattr(objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError> 
     let sized = op.aux & op::ATTR_SIZE != 0;
     let live = told("setattr", if sized { objects.live(op.object) } else { objects.any_fd(op.object) })?;
     if sized {
-        let fd = told("truncate", live.for_writing())?;
-        told("truncate", rustix::fs::ftruncate(fd, attr.size))?;
+        // What a call that failed has left behind also tells the size, of files that cannot be changed as well.
+        let present = told("truncate", rustix::fs::fstat(&*live))?.st_size as u64;
+        if present != attr.size {
+            let fd = told("truncate", live.for_writing())?;
+            told("truncate", rustix::fs::ftruncate(fd, attr.size))?;
+        }
     }
     if op.aux & op::ATTR_OWNER_MODE != 0 {
         let stat = told("setattr", rustix::fs::statat(&*live, c"", AtFlags::EMPTY_PATH))?;

@@ -1,10 +1,10 @@
 //! Random operations by several users give the same results and errnos on the mount as on a plain
 //! directory; afterwards the plain directory, the mount and the replica are equal.
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, IFlags, fallocate, ioctl_getflags, ioctl_setflags};
 use rustix::io::Errno;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -77,6 +77,28 @@ fn modes_of_fallocate_that_fuse_lacks() {
             assert_eq!(fallocate(&file, flags, 4096, 4096), Err(Errno::OPNOTSUPP));
         }
         assert_eq!(file.metadata().expect("stat").len(), 1 << 20);
+        pair.finish();
+    });
+}
+
+/// A descriptor from before a file was locked: what is refused on the primary does not reach the secondary.
+#[test]
+fn refused_writes_to_locked_files() {
+    scenario("locked-files", LIMIT, |lab| {
+        let pair = Pair::in_sync(lab);
+        for flag in [IFlags::IMMUTABLE, IFlags::APPEND] {
+            let file = fs::File::create(pair.mounted().join(format!("file-{}", flag.bits()))).expect("create");
+            file.write_all_at(b"content", 0).expect("write");
+            let before = ioctl_getflags(&file).expect("flags");
+            ioctl_setflags(&file, before | flag).expect("lock");
+            for _ in 0..3 {
+                assert!(file.write_all_at(b"other", 0).is_err());
+                assert!(file.set_len(3).is_err());
+            }
+            pair.must_be_equal();
+            ioctl_setflags(&file, before).expect("unlock");
+            file.write_all_at(b"other", 0).expect("write again");
+        }
         pair.finish();
     });
 }

@@ -12,7 +12,8 @@ use tests::tree::Ignore;
 const LIMIT: Duration = Duration::from_secs(400);
 /// How long a resync beneath a storm may take in a debug build.
 const RESYNC: Duration = Duration::from_secs(150);
-const ROUNDS: u64 = 8;
+/// Small resyncs.
+const ROUNDS: u64 = 6;
 const THREADS: usize = 4;
 const SHAPE: Shape = Shape { outer: 20, inner: 10, files: 100, big: 1 << 30, allocate: false };
 const SMALL: Shape = Shape { outer: 8, inner: 5, files: 30, big: 64 << 20, allocate: false };
