@@ -56,6 +56,9 @@ impl Stream {
     }
 }
 
+/// In words, and stable.
+type Reason = (String, &'static str);
+
 /// The connection ended: why, and whether the pair was a mirror until then.
 #[derive(Clone, Debug)]
 pub struct Lost {
@@ -86,7 +89,7 @@ pub struct Primary {
     heard: AtomicU64,
     sent: AtomicU64,
     /// Why the link is being shut down, when we do it ourselves; and the link, reachable without the stream.
-    shutting: Mutex<(Option<(String, &'static str)>, Option<Arc<dyn Link>>)>,
+    shutting: Mutex<(Option<Reason>, Option<Arc<dyn Link>>)>,
     /// Why the secondary could not go on, in its words.
     told: Mutex<Option<String>>,
     losses: Sender<Lost>,
@@ -492,13 +495,12 @@ impl Outlet for Primary {
     fn submit<'a>(&self, done: Done, make: &dyn Fn(Option<u32>) -> Option<Op<'a>>) -> Seq {
         let mut stream = self.stream.lock();
         match stream.mode {
-            Mode::Mirror => match make(None) {
-                Some(op) => {
+            Mode::Mirror => {
+                if let Some(op) = make(None) {
                     self.send(&mut stream, &op, Some(done), true);
                     return stream.seq;
                 }
-                None => {}
-            },
+            }
             Mode::Syncing(epoch) => {
                 if let Some(op) = make(Some(epoch)) {
                     self.send(&mut stream, &op, None, true);
