@@ -59,6 +59,13 @@ impl Stream {
 /// In words, and stable.
 type Reason = (String, &'static str);
 
+/// A connection that somebody who does not hold the stream may have to end.
+#[derive(Default)]
+struct Shutting {
+    why: Option<Reason>,
+    link: Option<Arc<dyn Link>>,
+}
+
 /// The connection ended: why, and whether the pair was a mirror until then.
 #[derive(Clone, Debug)]
 pub struct Lost {
@@ -89,7 +96,7 @@ pub struct Primary {
     heard: AtomicU64,
     sent: AtomicU64,
     /// Why the link is being shut down, when we do it ourselves; and the link, reachable without the stream.
-    shutting: Mutex<(Option<Reason>, Option<Arc<dyn Link>>)>,
+    shutting: Mutex<Shutting>,
     /// Why the secondary could not go on, in its words.
     told: Mutex<Option<String>>,
     losses: Sender<Lost>,
@@ -151,7 +158,7 @@ impl Primary {
 
     /// Bytes of the peer that nobody has read yet count as heard.
     pub fn unread(&self) -> bool {
-        let link = self.shutting.lock().1.clone();
+        let link = self.shutting.lock().link.clone();
         link.is_some_and(|link| link.readable(Duration::ZERO).unwrap_or(false))
     }
 
@@ -163,7 +170,7 @@ impl Primary {
     /// A connection is there: sync session `epoch` begins. Numbers go on from where they are.
     pub fn attach(&self, epoch: u32, link: Arc<dyn Link>, sealer: Sealer, reader: FrameReader<Source>) -> Seq {
         *self.reader.lock() = Some(reader);
-        *self.shutting.lock() = (None, Some(link.clone()));
+        *self.shutting.lock() = Shutting { why: None, link: Some(link.clone()) };
         *self.told.lock() = None;
         let mut stream = self.stream.lock();
         stream.step(Event::Attached(epoch));
@@ -181,9 +188,9 @@ impl Primary {
     pub fn drop_peer(&self, reason: impl Into<String>, code: &'static str) {
         let link = {
             let mut shutting = self.shutting.lock();
-            let Some(link) = shutting.1.clone() else { return };
-            if shutting.0.is_none() {
-                shutting.0 = Some((reason.into(), code));
+            let Some(link) = shutting.link.clone() else { return };
+            if shutting.why.is_none() {
+                shutting.why = Some((reason.into(), code));
             }
             link
         };
@@ -200,7 +207,7 @@ impl Primary {
         }
         stream.link = None;
         link.shutdown();
-        let own = std::mem::take(&mut *self.shutting.lock()).0;
+        let own = std::mem::take(&mut *self.shutting.lock()).why;
         let (reason, code) = own.unwrap_or_else(|| (reason.to_owned(), code));
         stream.out.clear();
         let holding = stream.step(Event::Lost) == Action::Hold;
