@@ -77,6 +77,7 @@ fn modes_of_fallocate_that_fuse_lacks() {
             assert_eq!(fallocate(&file, flags, 4096, 4096), Err(Errno::OPNOTSUPP));
         }
         assert_eq!(file.metadata().expect("stat").len(), 1 << 20);
+        drop(file);
         pair.finish();
     });
 }
