@@ -36,7 +36,8 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
 pub fn switches(pid: u32) -> Result<f64> {
     let mut sum = 0.0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let status = fs::read_to_string(task?.path().join("status"))?;
+        // A thread may end between the listing and the look.
+        let Ok(status) = fs::read_to_string(task?.path().join("status")) else { continue };
         sum += number(&status, "voluntary_ctxt_switches:")? + number(&status, "nonvoluntary_ctxt_switches:")?;
     }
     Ok(sum)

@@ -188,13 +188,15 @@ impl Engine {
         self.wait_since(0, "`ready`", PATIENCE, |said| *said == Said::Ready);
     }
 
-    /// Waits until the engine is in `state` with `data` (the last state line says so).
+    /// Waits until the engine is in `state` with `data` (the last state line says so). Once it is ready only
+    /// what it says after that counts: then it says its state again.
     pub fn wait_state(&self, state: &str, data: &str) -> Said {
         let (lock, changed) = &*self.heard;
         let end = Instant::now() + PATIENCE;
         let mut heard = lock.lock().expect("no panic under this lock");
         loop {
-            let last = heard.lines.iter().rev().find(|said| matches!(said, Said::State { .. }));
+            let since = heard.lines.iter().position(|said| *said == Said::Ready).unwrap_or(0);
+            let last = heard.lines[since..].iter().rev().find(|said| matches!(said, Said::State { .. }));
             match last {
                 Some(said @ Said::State { state: s, data: d, .. }) if s == state && d == data => return said.clone(),
                 _ => {}

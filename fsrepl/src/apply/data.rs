@@ -133,7 +133,7 @@ impl Volume {
         let Ok(mut stat) = rustix::fs::fstat(&**live) else { return };
         self.objects.times.overlay(id, &mut stat);
         self.send(self.stays(id), Box::new(|_| ()), |sync| {
-            (!sync.is_some_and(|epoch| !self.content_known(id, epoch))).then(|| super::meta::attr_op(id, &stat, op::ATTR_OWNER_MODE))
+            sync.is_none_or(|epoch| self.content_known(id, epoch)).then(|| super::meta::attr_op(id, &stat, op::ATTR_OWNER_MODE))
         });
     }
 
@@ -264,17 +264,22 @@ pub(crate) fn flush(live: &Live, data_only: bool) -> Sys<()> {
 
 /// Splits an end into two halves: the request ends when both have ended, with the first error.
 fn both(done: Done) -> (Done, Done) {
-    let shared = Arc::new(Mutex::new((Some(done), None::<Errno>, 2u8)));
-    let half = |shared: Arc<Mutex<(Option<Done>, Option<Errno>, u8)>>| -> Done {
+    struct Halves {
+        done: Option<Done>,
+        error: Option<Errno>,
+        left: u8,
+    }
+    let shared = Arc::new(Mutex::new(Halves { done: Some(done), error: None, left: 2 }));
+    let half = |shared: Arc<Mutex<Halves>>| -> Done {
         Box::new(move |result: Sys<()>| {
-            let mut state = shared.lock();
-            state.1 = state.1.or(result.err());
-            state.2 -= 1;
-            if state.2 == 0
-                && let Some(done) = state.0.take()
+            let mut halves = shared.lock();
+            halves.error = halves.error.or(result.err());
+            halves.left -= 1;
+            if halves.left == 0
+                && let Some(done) = halves.done.take()
             {
-                let outcome = state.1.map_or(Ok(()), Err);
-                drop(state);
+                let outcome = halves.error.map_or(Ok(()), Err);
+                drop(halves);
                 done(outcome);
             }
         })

@@ -132,7 +132,7 @@ impl Volume {
         if dir == ObjectId::ROOT && entry.name == HIDDEN {
             return Ok(true);
         }
-        match self.identify(dir, live, &entry.name, &*cstr(&entry.name)?) {
+        match self.identify(dir, live, &entry.name, &cstr(&entry.name)?) {
             Ok((id, stat)) => Ok(!add(entry.next, id, plus.then_some(&stat), stat.st_mode, &entry.name)),
             // A name that went meanwhile is no longer there: pass over it, and over what is mounted inside.
             Err(Errno::NOENT | Errno::STALE | Errno::XDEV) => Ok(true),

@@ -113,7 +113,7 @@ impl Volume {
     /// Reads an extended attribute; with an empty buffer, its size.
     pub fn getxattr(&self, id: ObjectId, name: &OsStr, into: &mut [u8]) -> Sys<usize> {
         identity::as_root();
-        sys::get_xattr(self.objects.any_fd(id)?.as_fd(), &*cstr(name)?, into)
+        sys::get_xattr(self.objects.any_fd(id)?.as_fd(), &cstr(name)?, into)
     }
 
     /// Lists extended attributes; with an empty buffer, the size of the list.
@@ -197,7 +197,7 @@ impl Volume {
                 let body = Flags { call, data: Bytes::from(data) };
                 let ended = self.also_stable_path(&live, Box::new(move |result| done(result.map(|()| Vec::new()))));
                 let seq = self.send(self.stays(id), ended, |sync| {
-                    (!sync.is_some_and(|epoch| !self.content_known(id, epoch))).then(|| Op::new(kind::FLAGS, id).body(&body))
+                    sync.is_none_or(|epoch| self.content_known(id, epoch)).then(|| Op::new(kind::FLAGS, id).body(&body))
                 });
                 tracked.finish(seq);
             }

@@ -267,7 +267,7 @@ impl Volume {
         let lost = replaced.filter(|(id, _)| !exchange && *id != moved.0);
         let lost = match lost {
             Some((id, _)) => {
-                let pin = open_path(&to_dir, &*cstr(to.1)?)?;
+                let pin = open_path(&to_dir, &cstr(to.1)?)?;
                 let stat = rustix::fs::statat(&pin, c"", AtFlags::EMPTY_PATH)?;
                 Some((id, stat, pin))
             }

@@ -133,8 +133,10 @@ struct Orphans {
     pinned: FxHashMap<u64, Arc<Live>>,
 }
 
+type Shard = RwLock<FxHashMap<u64, Arc<Live>>>;
+
 pub(super) struct Cache {
-    shards: Box<[RwLock<FxHashMap<u64, Arc<Live>>>]>,
+    shards: Box<[Shard]>,
     count: AtomicUsize,
     /// Descriptors that may be open here: half of what the process may have, the rest is for what is under way
     /// and for objects without a name.
@@ -174,7 +176,7 @@ fn descriptors() -> Option<usize> {
 }
 
 impl Cache {
-    fn shard(&self, id: ObjectId) -> &RwLock<FxHashMap<u64, Arc<Live>>> {
+    fn shard(&self, id: ObjectId) -> &Shard {
         &self.shards[id.0 as usize % SHARDS]
     }
 

@@ -2,6 +2,7 @@
 //! applies and acknowledges them.
 
 mod flight;
+pub mod mode;
 pub mod hello;
 pub mod primary;
 pub mod pulse;

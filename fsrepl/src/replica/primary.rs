@@ -6,6 +6,8 @@
 //! three happen under the one lock of [`Stream`]. Requests are completed outside of it.
 
 use super::flight::Flight;
+pub use super::mode::Mode;
+use super::mode::{Action, Event};
 use crate::apply::{Done, Outlet};
 use crate::id::{ObjectId, Seq};
 use crate::limits::{FRAME_PAYLOAD, STREAM_BATCH};
@@ -28,19 +30,6 @@ impl Recv for Source {
     }
 }
 
-/// What is done with operations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Not sent, acknowledged at once.
-    Alone,
-    /// Sent where the secondary of this sync session knows the object, acknowledged at once.
-    Syncing(u32),
-    /// Sent, acknowledged when the secondary says so.
-    Mirror,
-    /// The secondary is lost and not yet recorded as outdated: neither sent nor acknowledged.
-    Holding,
-}
-
 struct Stream {
     mode: Mode,
     epoch: u32,
@@ -52,6 +41,29 @@ struct Stream {
     held: Vec<Done>,
     /// The loss could not be recorded, or the arbiter refuses: operations end with this.
     refused: Option<rustix::io::Errno>,
+}
+
+impl Stream {
+    /// Follows the table; what cannot happen changes nothing and is a fault of ours.
+    fn step(&mut self, event: Event) -> Action {
+        let Some((next, action)) = self.mode.after(event) else {
+            tracing::error!(mode = ?self.mode, ?event, "impossible in this mode");
+            debug_assert!(false, "{:?} in {:?}", event, self.mode);
+            return Action::Go;
+        };
+        self.mode = next;
+        action
+    }
+}
+
+/// In words, and stable.
+type Reason = (String, &'static str);
+
+/// A connection that somebody who does not hold the stream may have to end.
+#[derive(Default)]
+struct Shutting {
+    why: Option<Reason>,
+    link: Option<Arc<dyn Link>>,
 }
 
 /// The connection ended: why, and whether the pair was a mirror until then.
@@ -84,7 +96,7 @@ pub struct Primary {
     heard: AtomicU64,
     sent: AtomicU64,
     /// Why the link is being shut down, when we do it ourselves; and the link, reachable without the stream.
-    shutting: Mutex<(Option<(String, &'static str)>, Option<Arc<dyn Link>>)>,
+    shutting: Mutex<Shutting>,
     /// Why the secondary could not go on, in its words.
     told: Mutex<Option<String>>,
     losses: Sender<Lost>,
@@ -146,7 +158,7 @@ impl Primary {
 
     /// Bytes of the peer that nobody has read yet count as heard.
     pub fn unread(&self) -> bool {
-        let link = self.shutting.lock().1.clone();
+        let link = self.shutting.lock().link.clone();
         link.is_some_and(|link| link.readable(Duration::ZERO).unwrap_or(false))
     }
 
@@ -158,11 +170,10 @@ impl Primary {
     /// A connection is there: sync session `epoch` begins. Numbers go on from where they are.
     pub fn attach(&self, epoch: u32, link: Arc<dyn Link>, sealer: Sealer, reader: FrameReader<Source>) -> Seq {
         *self.reader.lock() = Some(reader);
-        *self.shutting.lock() = (None, Some(link.clone()));
+        *self.shutting.lock() = Shutting { why: None, link: Some(link.clone()) };
         *self.told.lock() = None;
         let mut stream = self.stream.lock();
-        debug_assert_eq!(stream.mode, Mode::Alone, "one connection at a time");
-        stream.mode = Mode::Syncing(epoch);
+        stream.step(Event::Attached(epoch));
         stream.epoch = epoch;
         (stream.link, stream.sealer) = (Some(link), sealer);
         stream.out.clear();
@@ -177,9 +188,9 @@ impl Primary {
     pub fn drop_peer(&self, reason: impl Into<String>, code: &'static str) {
         let link = {
             let mut shutting = self.shutting.lock();
-            let Some(link) = shutting.1.clone() else { return };
-            if shutting.0.is_none() {
-                shutting.0 = Some((reason.into(), code));
+            let Some(link) = shutting.link.clone() else { return };
+            if shutting.why.is_none() {
+                shutting.why = Some((reason.into(), code));
             }
             link
         };
@@ -196,17 +207,14 @@ impl Primary {
         }
         stream.link = None;
         link.shutdown();
-        let own = std::mem::take(&mut *self.shutting.lock()).0;
+        let own = std::mem::take(&mut *self.shutting.lock()).why;
         let (reason, code) = own.unwrap_or_else(|| (reason.to_owned(), code));
         stream.out.clear();
-        let holding = stream.mode == Mode::Mirror;
+        let holding = stream.step(Event::Lost) == Action::Hold;
         if holding {
-            stream.mode = Mode::Holding;
             let waiting = self.flight.lock().drain();
             self.expected.fetch_sub(waiting.len(), SeqCst);
             stream.held.extend(waiting);
-        } else {
-            stream.mode = Mode::Alone;
         }
         // The supervisor lives as long as the replication; without it nobody could be told.
         let _ = self.losses.send(Lost { reason, code, holding });
@@ -216,8 +224,7 @@ impl Primary {
     pub fn release(&self) {
         let held = {
             let mut stream = self.stream.lock();
-            debug_assert_eq!(stream.mode, Mode::Holding);
-            stream.mode = Mode::Alone;
+            stream.step(Event::Granted);
             std::mem::take(&mut stream.held)
         };
         for done in held {
@@ -244,7 +251,7 @@ impl Primary {
         if !matches!(stream.mode, Mode::Syncing(_)) || !quiet() {
             return false;
         }
-        stream.mode = Mode::Mirror;
+        stream.step(Event::Synced);
         self.send(&mut stream, op, Some(done), true);
         true
     }
@@ -495,13 +502,12 @@ impl Outlet for Primary {
     fn submit<'a>(&self, done: Done, make: &dyn Fn(Option<u32>) -> Option<Op<'a>>) -> Seq {
         let mut stream = self.stream.lock();
         match stream.mode {
-            Mode::Mirror => match make(None) {
-                Some(op) => {
+            Mode::Mirror => {
+                if let Some(op) = make(None) {
                     self.send(&mut stream, &op, Some(done), true);
                     return stream.seq;
                 }
-                None => {}
-            },
+            }
             Mode::Syncing(epoch) => {
                 if let Some(op) = make(Some(epoch)) {
                     self.send(&mut stream, &op, None, true);
