@@ -38,6 +38,15 @@ impl Volume {
         Ok(done)
     }
 
+    /// Whether the file system beneath refuses direct I/O of this piece: not in whole blocks of its device.
+    pub fn misaligned(&self, id: ObjectId, offset: u64, length: u64) -> bool {
+        use rustix::fs::{AtFlags, StatxFlags, statx};
+        let Ok(live) = self.objects.live(id) else { return false };
+        // 0 where the file system takes anything, or the kernel does not say.
+        let align = statx(&*live, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).map_or(0, |file| u64::from(file.stx_dio_offset_align));
+        align > 1 && (offset | length) & (align - 1) != 0
+    }
+
     /// Writes; `done` gets the number of bytes. `kills` tells that the kernel wants set-id bits cleared.
     pub fn write(&self, who: Caller, id: ObjectId, offset: u64, data: &[u8], kills: bool, done: impl FnOnce(Sys<u32>) + Send + 'static) {
         let held = self.objects.locks.one(id);

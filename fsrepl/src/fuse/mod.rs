@@ -113,6 +113,11 @@ impl Bridge {
         Ok(public.len())
     }
 
+    /// What the file system beneath would refuse because O_DIRECT wants whole blocks.
+    fn misaligned(&self, ino: INodeNo, flags: OpenFlags, offset: u64, length: usize) -> bool {
+        flags.0 & libc::O_DIRECT != 0 && self.volume.misaligned(id(ino), offset, length as u64)
+    }
+
     fn flush(&self, ino: INodeNo, data_only: bool, reply: ReplyEmpty) {
         let volume = self.volume.clone();
         self.flushers.run(Box::new(move || volume.fsync(id(ino), data_only, end_empty(reply))));
@@ -252,10 +257,13 @@ impl Filesystem for Bridge {
         _handle: FileHandle,
         offset: u64,
         size: u32,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        if self.misaligned(ino, flags, offset, size as usize) {
+            return reply.error(FuseErrno::EINVAL);
+        }
         READ_BUFFER.with_borrow_mut(|buffer| {
             let size = size as usize;
             if buffer.len() < size {
@@ -276,13 +284,17 @@ impl Filesystem for Bridge {
         offset: u64,
         data: &[u8],
         write_flags: WriteFlags,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let cached = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        if !cached && self.misaligned(ino, flags, offset, data.len()) {
+            return reply.error(FuseErrno::EINVAL);
+        }
         let kills = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let mut who = caller(request);
-        if write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+        if cached {
             // Write-back of a mapping: the kernel asks, nobody in particular.
             (who.uid, who.gid) = (0, 0);
         }
