@@ -95,6 +95,11 @@ impl Actor {
                 with_buffer(length, 0, |bytes| io::pread(self.fd(slot)?, &mut *bytes, offset).map(|n| digest(&bytes[..n])))
             }
             Op::Seek { slot, offset, hole } => {
+                // A directory has no holes: what it answers is the file system's own cookie space, and for a mounted
+                // directory the kernel answers without asking (docs/semantics.md).
+                if FileType::from_raw_mode(fs::fstat(self.fd(slot)?)?.st_mode) == FileType::Directory {
+                    return Err(Errno::ISDIR);
+                }
                 let to = if hole { SeekFrom::Hole(offset) } else { SeekFrom::Data(offset) };
                 fs::seek(self.fd(slot)?, to).map(|at| at.to_string())
             }
