@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(read(&volume, 0, usize::MAX).0.len(), 3);
         volume.objects.close(ObjectId::ROOT);
         assert_eq!(read(&volume, end, usize::MAX).0.len(), 0);
-        assert_eq!(read_directory(&*volume.objects.live(ObjectId::ROOT).unwrap()).unwrap().len(), 1);
+        assert_eq!(read_directory(&volume.objects.live(ObjectId::ROOT).unwrap()).unwrap().len(), 1);
     }
 
     #[test]

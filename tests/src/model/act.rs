@@ -101,6 +101,10 @@ impl Actor {
                     return Err(Errno::ISDIR);
                 }
                 let to = if hole { SeekFrom::Hole(offset) } else { SeekFrom::Data(offset) };
+                // Directories have no data; where one ends is the kernel's own answer, not the file system's.
+                if FileType::from_raw_mode(fs::fstat(self.fd(slot)?)?.st_mode) == FileType::Directory {
+                    return Ok("a directory".into());
+                }
                 fs::seek(self.fd(slot)?, to).map(|at| at.to_string())
             }
             Op::Resize { slot, size } => done(fs::ftruncate(self.fd(slot)?, size)),
