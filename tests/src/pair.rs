@@ -115,7 +115,8 @@ impl Pair {
         self.must_be_equal_but(&Ignore::default());
     }
 
-    fn must_be_equal_but(&self, ignore: &Ignore) {
+    /// The same, leaving something out of the comparison.
+    pub fn must_be_equal_but(&self, ignore: &Ignore) {
         self.sync();
         let found = differences(&self.mounted(), &self.replica(), ignore);
         assert!(found.is_empty(), "mount and replica differ:\n{}", found.join("\n"));
