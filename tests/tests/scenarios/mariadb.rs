@@ -31,9 +31,15 @@ impl<'a> Database<'a> {
         self.host.run([Path::new("chown"), Path::new("mysql:"), self.data]);
         let mut command = self.host.command("mariadb-install-db");
         command.args(["--no-defaults", "--user=mysql", "--skip-test-db", "--auth-root-authentication-method=normal"]);
-        let output = command.arg(format!("--datadir={}", self.data.display())).output().expect("run mariadb-install-db");
+        command.arg(format!("--datadir={}", self.data.display())).arg(self.temporary());
+        let output = command.output().expect("run mariadb-install-db");
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "mariadb-install-db: {text}");
+    }
+
+    /// Temporary tables are named by process id, which servers in different hosts share: not in one /tmp.
+    fn temporary(&self) -> String {
+        format!("--tmpdir={}", self.socket.parent().expect("it lies in a directory").display())
     }
 
     fn start(&self) -> Child {
@@ -42,7 +48,7 @@ impl<'a> Database<'a> {
         command.args(["--no-defaults", "--user=mysql", "--skip-networking", "--innodb-buffer-pool-size=64M"]);
         command.args(["--innodb-flush-log-at-trx-commit=1", "--innodb-log-file-size=32M", "--innodb-flush-method=O_DIRECT"]);
         command.arg(format!("--datadir={}", self.data.display())).arg(format!("--socket={}", self.socket.display()));
-        command.arg(format!("--pid-file={}", self.socket.with_extension("pid").display()));
+        command.arg(format!("--pid-file={}", self.socket.with_extension("pid").display())).arg(self.temporary());
         let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("run mariadbd");
         let ready = wait_for(START, || {
             let answer = self.shell().args(["-e", "SELECT 1"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
