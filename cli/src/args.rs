@@ -252,9 +252,7 @@ pub enum DemoPart {
 }
 
 fn address(word: &str) -> Result<SocketAddr, String> {
-    word.parse().map_err(|_| {
-        "expected an IP address and a port, such as 10.0.0.2:7400 or [fd00::2]:7400 (names are not looked up)".into()
-    })
+    word.parse().map_err(|_| "expected an IP address and a port, such as 10.0.0.2:7400 or [fd00::2]:7400 (names are not looked up)".into())
 }
 
 fn duration(word: &str) -> Result<Duration, String> {

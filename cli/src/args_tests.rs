@@ -35,8 +35,24 @@ fn global_options_may_follow_the_command() {
 #[test]
 fn mount_with_everything() {
     let cli = parse(&[
-        "mount", "/srv/a b", "--to", "[fd00::2]:7400", "--key", "/k", "--name", "db", "--ack", "disk", "--alone",
-        "--exclude", "/tmp/**", "--exclude", "/lock", "--low-latency", "--peer-timeout", "1500ms",
+        "mount",
+        "/srv/a b",
+        "--to",
+        "[fd00::2]:7400",
+        "--key",
+        "/k",
+        "--name",
+        "db",
+        "--ack",
+        "disk",
+        "--alone",
+        "--exclude",
+        "/tmp/**",
+        "--exclude",
+        "/lock",
+        "--low-latency",
+        "--peer-timeout",
+        "1500ms",
     ]);
     let Command::Mount(args) = cli.command else { panic!("a mount") };
     assert_eq!(args.to, Some("[fd00::2]:7400".parse().expect("an address")));
@@ -48,9 +64,7 @@ fn mount_with_everything() {
 
 #[test]
 fn mount_defaults() {
-    let Command::Mount(args) = parse(&["mount", "d", "--to", "10.0.0.2:7400", "--insecure"]).command else {
-        panic!("a mount")
-    };
+    let Command::Mount(args) = parse(&["mount", "d", "--to", "10.0.0.2:7400", "--insecure"]).command else { panic!("a mount") };
     assert_eq!((args.ack, args.peer_timeout), (Ack::Memory, Duration::from_secs(1)));
     assert_eq!(args.peer_timeout, fsrepl::limits::PEER_TIMEOUT);
     assert!(args.protection.insecure && args.protection.key.is_none());

@@ -25,12 +25,7 @@ pub fn auth(key: Option<&Path>) -> Result<Auth, Failure> {
 /// Makes a key file; an existing one is never overwritten.
 pub fn keygen(file: &Path) -> Result<(), Failure> {
     KeyRing::generate_file(file).map(|_| ()).map_err(|why| {
-        Failure::new(
-            FailureKind::Failed,
-            "cannot make a key file",
-            why.to_string(),
-            "name a new file in a directory that exists",
-        )
+        Failure::new(FailureKind::Failed, "cannot make a key file", why.to_string(), "name a new file in a directory that exists")
     })
 }
 

@@ -7,12 +7,7 @@ use tracing_subscriber::EnvFilter;
 pub fn start() {
     let wanted = std::env::var("UNDERSTUDY_LOG").or_else(|_| std::env::var("RUST_LOG"));
     let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or("info")).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .compact()
-        .with_env_filter(filter)
-        .with_ansi(colours(&std::io::stderr()))
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().compact().with_env_filter(filter).with_ansi(colours(&std::io::stderr())).with_writer(std::io::stderr).init();
 }
 
 /// Whether colours are welcome on `stream`.

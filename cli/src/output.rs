@@ -58,9 +58,7 @@ impl Printer {
     fn render(&mut self, event: &Event, now: SystemTime) -> Option<String> {
         match event {
             Event::Notice(_) => None,
-            Event::Ready if self.json => {
-                Some(json!({"schema": SCHEMA, "event": "ready", "time": time(now)}).to_string())
-            }
+            Event::Ready if self.json => Some(json!({"schema": SCHEMA, "event": "ready", "time": time(now)}).to_string()),
             Event::Ready => Some("ready".into()),
             Event::State(change) => {
                 self.seq += 1;

@@ -90,8 +90,7 @@ fn details(status: &Value) -> String {
 
 fn counters(status: &Value) -> Option<String> {
     let counters = status.get("counters")?.as_object().filter(|counters| !counters.is_empty())?;
-    let words: Vec<String> =
-        counters.iter().map(|(name, value)| format!("{} {}", name.replace('_', " "), plain(value))).collect();
+    let words: Vec<String> = counters.iter().map(|(name, value)| format!("{} {}", name.replace('_', " "), plain(value))).collect();
     Some(row("counters", &words.join(", ")))
 }
 

@@ -83,9 +83,7 @@ pub fn name_to_handle(dir: BorrowedFd<'_>, name: &CStr) -> Sys<Handle> {
     let flags = if name.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
     // SAFETY: `raw` has the layout of struct file_handle with room for `handle_bytes` bytes behind it,
     // `name` is NUL-terminated, and both outlive the call.
-    let ret = unsafe {
-        libc::syscall(libc::SYS_name_to_handle_at, dir.as_raw_fd(), name.as_ptr(), &raw mut raw, &raw mut mount_id, flags)
-    };
+    let ret = unsafe { libc::syscall(libc::SYS_name_to_handle_at, dir.as_raw_fd(), name.as_ptr(), &raw mut raw, &raw mut mount_id, flags) };
     check_long(ret)?;
     Ok(Handle::from_raw(&raw))
 }
@@ -95,9 +93,7 @@ pub fn name_to_handle(dir: BorrowedFd<'_>, name: &CStr) -> Sys<Handle> {
 pub fn open_by_handle(mount: BorrowedFd<'_>, handle: &Handle, flags: libc::c_int) -> Sys<OwnedFd> {
     let mut raw = handle.to_raw();
     // SAFETY: `raw` has the layout of struct file_handle and its `handle_bytes` lie inside it.
-    let fd = unsafe {
-        libc::syscall(libc::SYS_open_by_handle_at, mount.as_raw_fd(), &raw mut raw, flags | libc::O_CLOEXEC)
-    };
+    let fd = unsafe { libc::syscall(libc::SYS_open_by_handle_at, mount.as_raw_fd(), &raw mut raw, flags | libc::O_CLOEXEC) };
     let fd = check_long(fd)?;
     // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })

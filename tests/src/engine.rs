@@ -33,12 +33,9 @@ impl Said {
         let word = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
         match word("event").as_str() {
             "ready" if value["schema"] == 1 => Said::Ready,
-            "state" if value["schema"] == 1 => Said::State {
-                state: word("state"),
-                data: word("data"),
-                reason: word("reason"),
-                reason_code: word("reason_code"),
-            },
+            "state" if value["schema"] == 1 => {
+                Said::State { state: word("state"), data: word("data"), reason: word("reason"), reason_code: word("reason_code") }
+            }
             _ => Said::Other(line.to_owned()),
         }
     }
@@ -122,8 +119,7 @@ impl Start {
     /// Starts it.
     pub fn spawn(mut self) -> Engine {
         let log = File::options().create(true).append(true).open(&self.log).expect("open the log");
-        let mut child =
-            self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("run nsenter");
+        let mut child = self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("run nsenter");
         let heard = Arc::new((Mutex::new(Heard::default()), Condvar::new()));
         let stdout = child.stdout.take().expect("stdout is piped");
         listen(stdout, heard.clone(), format!("{}.said.log", self.log.display()));

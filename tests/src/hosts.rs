@@ -68,10 +68,7 @@ impl Lab {
         static NETWORK: AtomicU8 = AtomicU8::new(0);
         let network = NETWORK.fetch_add(1, Ordering::Relaxed);
         let ends = [first, second].map(|host| host.nics.fetch_add(1, Ordering::Relaxed));
-        let link = Link {
-            first: (ends[0], Ipv4Addr::new(10, 77, network, 1)),
-            second: (ends[1], Ipv4Addr::new(10, 77, network, 2)),
-        };
+        let link = Link { first: (ends[0], Ipv4Addr::new(10, 77, network, 1)), second: (ends[1], Ipv4Addr::new(10, 77, network, 2)) };
         let status = Command::new("ip")
             .args(["link", "add", "name", &nic(ends[0]), "netns", &first.init.to_string()])
             .args(["type", "veth", "peer", "name", &nic(ends[1]), "netns", &second.init.to_string()])

@@ -58,9 +58,7 @@ fn one_direction_can_be_cut_alone() {
     scenario("one-way", LIMIT, |lab| {
         let (a, b) = (lab.host("a"), lab.host("b"));
         let link = lab.link(&a, &b);
-        let counted = |host: &Host| -> u64 {
-            host.run(["cat", "/sys/class/net/eth0/statistics/rx_packets"]).trim().parse().unwrap()
-        };
+        let counted = |host: &Host| -> u64 { host.run(["cat", "/sys/class/net/eth0/statistics/rx_packets"]).trim().parse().unwrap() };
         // sysfs shows the namespace it was mounted in; mount one of the host's own.
         b.run(["mount", "-t", "sysfs", "sysfs", "/sys"]);
         a.deafen(link.first.0);

@@ -113,7 +113,9 @@ fn set_id_bits_go_when_they_must_and_stay_when_they_may() {
         for change in ["echo x >> f", "echo x > f", "truncate -s 3 f", "fallocate -l 9000 f", "chown :1235 f", "setfacl -m u:9:rw f"] {
             for mode in ["6777", "2767", "2775"] {
                 for user in [USER, "setpriv --reuid 1234 --regid 1235 --clear-groups", ""] {
-                    both.same(&format!("rm -f f; echo data > f; chown 1234:77 f; chmod {mode} f; {user} bash -c '{change}'; stat -c '%a %u %g' f"));
+                    both.same(&format!(
+                        "rm -f f; echo data > f; chown 1234:77 f; chmod {mode} f; {user} bash -c '{change}'; stat -c '%a %u %g' f"
+                    ));
                 }
             }
         }

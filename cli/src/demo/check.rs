@@ -142,9 +142,7 @@ fn compare(path: &Path, place: u64, operations: &[Operation], pending: Option<&O
     let older = operations.iter().rposition(|operation| holds(path, operation)).map_or(0, |at| at + 1);
     findings.found += older as u64;
     findings.lost += (operations.len() - older) as u64;
-    findings.problem(|| {
-        format!("operation {} ({}) was acknowledged and is not in {} at {place}", last.n, last.kind, path.display())
-    });
+    findings.problem(|| format!("operation {} ({}) was acknowledged and is not in {} at {place}", last.n, last.kind, path.display()));
 }
 
 fn same_file(a: &Operation, b: &Operation) -> bool {

@@ -63,8 +63,7 @@ impl Engine {
         let mut command = host.command(exe);
         command.arg("--state").arg(&places.state).arg("--run").arg(&places.run).arg("--json");
         command.args(args).args(["--name", NAME]);
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(log).spawn().map_err(failed("cannot start an engine"))?;
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().map_err(failed("cannot start an engine"))?;
         let (sender, lines) = channel();
         if let Some(out) = child.stdout.take() {
             std::thread::spawn(move || {
@@ -103,13 +102,7 @@ impl Engine {
     }
 
     /// Waits until the engine is in one of `states`.
-    pub fn reach(
-        &mut self,
-        states: &[&str],
-        patience: Duration,
-        interrupt: &Interrupt,
-        meanwhile: impl FnMut(),
-    ) -> Result<Value, Failure> {
+    pub fn reach(&mut self, states: &[&str], patience: Duration, interrupt: &Interrupt, meanwhile: impl FnMut()) -> Result<Value, Failure> {
         match self.state.take().filter(|line| state_is(line, states)) {
             Some(line) => Ok(line),
             None => self.wait(patience, interrupt, |line| state_is(line, states), meanwhile),

@@ -80,10 +80,7 @@ impl Stage {
         let exe = std::env::current_exe().map_err(failed("cannot find this program"))?;
         // /tmp is memory on many systems; the data belongs on a disk.
         let base = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
-        let work = tempfile::Builder::new()
-            .prefix("understudy-demo-")
-            .tempdir_in(&base)
-            .map_err(failed("cannot make a work directory"))?;
+        let work = tempfile::Builder::new().prefix("understudy-demo-").tempdir_in(&base).map_err(failed("cannot make a work directory"))?;
         let (places_a, places_b) = (Places::make(&work.path().join("a"))?, Places::make(&work.path().join("b"))?);
         engine::keygen(&work.path().join("pair.key"))?;
         let (a, b) = (Host::start("host-a", false)?, Host::start("host-b", args.keep)?);

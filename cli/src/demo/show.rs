@@ -8,8 +8,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 /// Columns of the latency table, in the order of what people care about.
-const KINDS: [(&str, &str); 4] =
-    [("slot", "write 4 KiB"), ("append", "append"), ("publish", "publish"), ("durable", "write+fdatasync")];
+const KINDS: [(&str, &str); 4] = [("slot", "write 4 KiB"), ("append", "append"), ("publish", "publish"), ("durable", "write+fdatasync")];
 
 /// Prints, or with `--json` only collects.
 pub struct Show {
@@ -83,13 +82,21 @@ impl Show {
             ),
         );
         let overwritten = findings.found - findings.present;
-        self.step("", format!("{} are there byte for byte, {} were overwritten by later ones", thousands(findings.present), thousands(overwritten)));
+        self.step(
+            "",
+            format!("{} are there byte for byte, {} were overwritten by later ones", thousands(findings.present), thousands(overwritten)),
+        );
         for fate in &findings.in_flight {
             self.step("", format!("in flight, never acknowledged: {fate}"));
         }
         self.step(
             "Tree",
-            format!("{} of {} files equal by BLAKE3, {} unknown", thousands(findings.files_equal), thousands(findings.files), findings.files_unknown),
+            format!(
+                "{} of {} files equal by BLAKE3, {} unknown",
+                thousands(findings.files_equal),
+                thousands(findings.files),
+                findings.files_unknown
+            ),
         );
         for problem in &findings.problems {
             self.step("PROBLEM", output::one_line(problem));

@@ -41,16 +41,11 @@ fn round(hosts: &Hosts, near_end: End, far_end: End, regime: Regime) -> Outcome<
 
 pub fn run(hosts: &Hosts) -> Outcome<()> {
     println!("\n(b) 128 KiB frames; ratio of GiB/s to plain calls on both ends\n");
-    println!(
-        "| sender | receiver | regime | GiB/s | CPU ms per GiB | ratio |\n|---|---|---|---|---|---|"
-    );
+    println!("| sender | receiver | regime | GiB/s | CPU ms per GiB | ratio |\n|---|---|---|---|---|---|");
     for regime in [Regime::AsIs, Regime::Held] {
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
-            let row: Outcome<Vec<_>> = STREAMS
-                .iter()
-                .map(|(near, far)| round(hosts, *near, *far, regime))
-                .collect();
+            let row: Outcome<Vec<_>> = STREAMS.iter().map(|(near, far)| round(hosts, *near, *far, regime)).collect();
             rounds.push(row?);
         }
         for (index, (near, far)) in STREAMS.iter().enumerate() {

@@ -39,16 +39,8 @@ impl Holder {
     }
 
     fn ip(&self, arguments: &str) -> Outcome<()> {
-        let status = Command::new("nsenter")
-            .arg(format!("--net={}", self.namespace()))
-            .arg("ip")
-            .args(arguments.split(' '))
-            .status()?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("ip {arguments}: {status}").into())
-        }
+        let status = Command::new("nsenter").arg(format!("--net={}", self.namespace())).arg("ip").args(arguments.split(' ')).status()?;
+        if status.success() { Ok(()) } else { Err(format!("ip {arguments}: {status}").into()) }
     }
 
     /// Runs `action` in a thread inside the namespace; sockets made there belong to it.
@@ -78,14 +70,9 @@ pub struct Hosts {
 
 impl Hosts {
     pub fn new() -> Outcome<Self> {
-        let hosts = Self {
-            primary: Holder::new()?,
-            secondary: Holder::new()?,
-        };
+        let hosts = Self { primary: Holder::new()?, secondary: Holder::new()? };
         let far = hosts.secondary.0.id();
-        hosts.primary.ip(&format!(
-            "link add wire type veth peer name wire netns {far}"
-        ))?;
+        hosts.primary.ip(&format!("link add wire type veth peer name wire netns {far}"))?;
         for (host, address) in [(&hosts.primary, PRIMARY), (&hosts.secondary, SECONDARY)] {
             host.ip(&format!("addr add {address}/24 dev wire"))?;
             host.ip("link set wire up")?;
@@ -95,9 +82,7 @@ impl Hosts {
 
     /// One connection: the primary's end and the secondary's.
     pub fn connect(&self) -> Outcome<(TcpStream, TcpStream)> {
-        let listener = self
-            .secondary
-            .inside(|| Ok(TcpListener::bind((SECONDARY, 0))?))?;
+        let listener = self.secondary.inside(|| Ok(TcpListener::bind((SECONDARY, 0))?))?;
         let address = listener.local_addr()?;
         let near = self.primary.inside(|| Ok(TcpStream::connect(address)?))?;
         Ok((near, listener.accept()?.0))

@@ -29,10 +29,7 @@ fn main() -> Outcome<()> {
 /// The middle value, and the value that 99 of 100 do not exceed.
 fn p50_p99(samples: &mut [f64]) -> (f64, f64) {
     samples.sort_unstable_by(f64::total_cmp);
-    (
-        samples[samples.len() / 2],
-        samples[samples.len() * 99 / 100],
-    )
+    (samples[samples.len() / 2], samples[samples.len() * 99 / 100])
 }
 
 fn median(values: &[f64]) -> f64 {

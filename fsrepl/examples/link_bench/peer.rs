@@ -28,11 +28,7 @@ impl Peer {
                 acknowledge(&*own, frame);
             }
         });
-        Ok(Self {
-            thread: announced.recv()?,
-            link,
-            handle: Some(handle),
-        })
+        Ok(Self { thread: announced.recv()?, link, handle: Some(handle) })
     }
 }
 
@@ -71,18 +67,11 @@ pub struct Acks {
 
 impl Acks {
     pub fn new() -> Self {
-        Self {
-            buffer: [0; 16 * ACK],
-            have: 0,
-            last: 0,
-        }
+        Self { buffer: [0; 16 * ACK], have: 0, last: 0 }
     }
 
     /// Receives once and returns how many frames are acknowledged.
-    pub fn more(
-        &mut self,
-        receive: impl FnOnce(&mut [u8]) -> std::io::Result<usize>,
-    ) -> Outcome<u64> {
+    pub fn more(&mut self, receive: impl FnOnce(&mut [u8]) -> std::io::Result<usize>) -> Outcome<u64> {
         let received = receive(&mut self.buffer[self.have..])?;
         if received == 0 {
             return Err("the peer closed".into());

@@ -35,17 +35,11 @@ impl Regime {
     /// Puts `threads` into the regime.
     pub fn enter(self, threads: &[Pid]) -> Outcome<Entered> {
         let before = sched_getaffinity(None)?;
-        let mut entered = Entered {
-            _held: None,
-            pinned: Vec::new(),
-            before,
-        };
+        let mut entered = Entered { _held: None, pinned: Vec::new(), before };
         match self {
             Self::AsIs => {}
             Self::Held => {
-                let mut file = OpenOptions::new()
-                    .write(true)
-                    .open("/dev/cpu_dma_latency")?;
+                let mut file = OpenOptions::new().write(true).open("/dev/cpu_dma_latency")?;
                 file.write_all(&0i32.to_ne_bytes())?;
                 entered._held = Some(file);
             }

@@ -34,13 +34,7 @@ impl Client {
         } else {
             (near_end.link(near)?, None)
         };
-        Ok(Self {
-            link,
-            one_enter,
-            sent: 0,
-            acks: Acks::new(),
-            peer,
-        })
+        Ok(Self { link, one_enter, sent: 0, acks: Acks::new(), peer })
     }
 
     fn trip(&mut self, request: &[u8]) -> Outcome<()> {
@@ -72,9 +66,7 @@ impl Client {
 
 pub fn run(hosts: &Hosts) -> Outcome<()> {
     println!("(a) 4 KiB -> 64 B round trip, µs; ratio of p50 to plain calls on both ends\n");
-    println!(
-        "| primary's end | secondary's end | regime | p50 | best p50 | p99 | ratio |\n|---|---|---|---|---|---|---|"
-    );
+    println!("| primary's end | secondary's end | regime | p50 | best p50 | p99 | ratio |\n|---|---|---|---|---|---|---|");
     let mut clients = Vec::new();
     for (near, far) in TRIPS {
         clients.push(Client::new(hosts, near, far)?);
@@ -82,22 +74,15 @@ pub fn run(hosts: &Hosts) -> Outcome<()> {
     for regime in regime::ALL {
         let rounds = rounds(&mut clients, regime)?;
         for (index, (near, far)) in TRIPS.iter().enumerate() {
-            let column = |pick: fn(&(f64, f64)) -> f64| -> Vec<f64> {
-                rounds.iter().map(|round| pick(&round[index])).collect()
-            };
-            let ratios: Vec<f64> = rounds
-                .iter()
-                .map(|round| round[index].0 / round[0].0)
-                .collect();
+            let column = |pick: fn(&(f64, f64)) -> f64| -> Vec<f64> { rounds.iter().map(|round| pick(&round[index])).collect() };
+            let ratios: Vec<f64> = rounds.iter().map(|round| round[index].0 / round[0].0).collect();
             println!(
                 "| {} | {} | {} | {:.1} | {:.1} | {:.1} | {:.2} |",
                 near.name(),
                 far.name(),
                 regime.name(),
                 median(&column(|round| round.0)),
-                column(|round| round.0)
-                    .into_iter()
-                    .fold(f64::INFINITY, f64::min),
+                column(|round| round.0).into_iter().fold(f64::INFINITY, f64::min),
                 median(&column(|round| round.1)),
                 median(&ratios)
             );
@@ -108,12 +93,5 @@ pub fn run(hosts: &Hosts) -> Outcome<()> {
 
 /// The p50 and p99 of every client, round after round.
 fn rounds(clients: &mut [Client], regime: Regime) -> Outcome<Vec<Vec<(f64, f64)>>> {
-    (0..ROUNDS)
-        .map(|_| {
-            clients
-                .iter_mut()
-                .map(|client| client.round(regime))
-                .collect()
-        })
-        .collect()
+    (0..ROUNDS).map(|_| clients.iter_mut().map(|client| client.round(regime)).collect()).collect()
 }

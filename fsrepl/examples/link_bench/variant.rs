@@ -31,12 +31,7 @@ pub const TRIPS: [(End, End); 8] = [
     (End::OneEnter, End::Ring),
 ];
 
-pub const STREAMS: [(End, End); 4] = [
-    (End::Plain, End::Plain),
-    (End::Ring, End::Plain),
-    (End::Plain, End::Ring),
-    (End::Ring, End::Ring),
-];
+pub const STREAMS: [(End, End); 4] = [(End::Plain, End::Plain), (End::Ring, End::Plain), (End::Plain, End::Ring), (End::Ring, End::Ring)];
 
 impl End {
     pub fn name(self) -> &'static str {

@@ -131,23 +131,13 @@ fn round(hosts: &Hosts, ends: (End, End), together: bool, regime: Regime) -> Out
 }
 
 pub fn run(hosts: &Hosts) -> Outcome<()> {
-    println!(
-        "\n(c) 4 writers of 4 KiB on one connection; ratio to plain calls, each sending its own\n"
-    );
-    println!(
-        "| primary's end | secondary's end | sends | regime | kop/s | ratio |\n|---|---|---|---|---|---|"
-    );
-    let variants: Vec<_> = [false, true]
-        .into_iter()
-        .flat_map(|together| STREAMS.map(|ends| (ends, together)))
-        .collect();
+    println!("\n(c) 4 writers of 4 KiB on one connection; ratio to plain calls, each sending its own\n");
+    println!("| primary's end | secondary's end | sends | regime | kop/s | ratio |\n|---|---|---|---|---|---|");
+    let variants: Vec<_> = [false, true].into_iter().flat_map(|together| STREAMS.map(|ends| (ends, together))).collect();
     for regime in [Regime::AsIs, Regime::Held] {
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
-            let row: Outcome<Vec<f64>> = variants
-                .iter()
-                .map(|(ends, together)| round(hosts, *ends, *together, regime))
-                .collect();
+            let row: Outcome<Vec<f64>> = variants.iter().map(|(ends, together)| round(hosts, *ends, *together, regime)).collect();
             rounds.push(row?);
         }
         for (index, (ends, together)) in variants.iter().enumerate() {
@@ -157,11 +147,7 @@ pub fn run(hosts: &Hosts) -> Outcome<()> {
                 "| {} | {} | {} | {} | {:.1} | {:.2} |",
                 ends.0.name(),
                 ends.1.name(),
-                if *together {
-                    "queued together"
-                } else {
-                    "each its own"
-                },
+                if *together { "queued together" } else { "each its own" },
                 regime.name(),
                 median(&rates),
                 median(&ratios)

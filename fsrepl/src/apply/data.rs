@@ -1,7 +1,7 @@
 //! Content: read, write, truncate's cousins, flush.
 
-use super::volume::{Caller, Done, Tracked, Volume};
 use super::identity;
+use super::volume::{Caller, Done, Tracked, Volume};
 use crate::id::{ObjectId, Stamp};
 use crate::limits::COPY_CHUNK;
 use crate::objects::{Live, mtime};

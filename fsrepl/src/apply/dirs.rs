@@ -96,7 +96,13 @@ fn read_on(live: &Live, cursor: &mut Cursor, offset: u64) -> Sys<VecDeque<DirEnt
 impl Volume {
     /// Gives names from `offset` on to `add` (offset after it, id, attributes if `plus`, name) until it says
     /// that it is full.
-    pub fn readdir(&self, dir: ObjectId, offset: u64, plus: bool, mut add: impl FnMut(u64, ObjectId, Option<&Stat>, u32, &OsStr) -> bool) -> Sys<()> {
+    pub fn readdir(
+        &self,
+        dir: ObjectId,
+        offset: u64,
+        plus: bool,
+        mut add: impl FnMut(u64, ObjectId, Option<&Stat>, u32, &OsStr) -> bool,
+    ) -> Sys<()> {
         let live = self.objects.live(dir)?;
         let mut cursor = live.position.lock();
         let mut pending = cursor.take(offset);
@@ -120,7 +126,14 @@ impl Volume {
         }
     }
 
-    fn add_entry(&self, dir: ObjectId, live: &Live, entry: &DirEntry, plus: bool, add: &mut impl FnMut(u64, ObjectId, Option<&Stat>, u32, &OsStr) -> bool) -> Sys<bool> {
+    fn add_entry(
+        &self,
+        dir: ObjectId,
+        live: &Live,
+        entry: &DirEntry,
+        plus: bool,
+        add: &mut impl FnMut(u64, ObjectId, Option<&Stat>, u32, &OsStr) -> bool,
+    ) -> Sys<bool> {
         let directory = libc::S_IFDIR;
         if entry.name == "." {
             return Ok(!add(entry.next, dir, None, directory, &entry.name));
@@ -167,7 +180,14 @@ mod tests {
         use rustix::fs::{Mode, OFlags};
         let root = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
         let objects = Objects::new(root).unwrap();
-        Volume { objects, exclude: Exclude::default(), journal: None, outlet: None, arrivals: Default::default(), cursors: Cursors::default() }
+        Volume {
+            objects,
+            exclude: Exclude::default(),
+            journal: None,
+            outlet: None,
+            arrivals: Default::default(),
+            cursors: Cursors::default(),
+        }
     }
 
     #[test]

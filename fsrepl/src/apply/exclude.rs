@@ -18,9 +18,9 @@ impl Exclude {
     pub fn new(patterns: &[String]) -> Result<Exclude, String> {
         let mut set = GlobSetBuilder::new();
         for pattern in patterns {
-            let anchored = pattern.strip_prefix('/').ok_or_else(|| {
-                format!("`{pattern}` must begin with `/`, which stands for the replicated directory")
-            })?;
+            let anchored = pattern
+                .strip_prefix('/')
+                .ok_or_else(|| format!("`{pattern}` must begin with `/`, which stands for the replicated directory"))?;
             let glob = GlobBuilder::new(anchored).literal_separator(true).build();
             set.add(glob.map_err(|why| format!("`{pattern}`: {}", why.kind()))?);
         }

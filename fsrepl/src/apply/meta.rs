@@ -51,7 +51,8 @@ impl Volume {
             Err(why) => done(Err(why)),
             Ok((live, stat)) => {
                 let ended = self.also_stable_path(&live, Box::new(move |result| done(result.map(|()| stat))));
-                let fields = if wish.size.is_some() { op::ATTR_SIZE } else { 0 } | if wish.mtime { op::ATTR_MTIME } else { 0 } | op::ATTR_OWNER_MODE;
+                let fields =
+                    if wish.size.is_some() { op::ATTR_SIZE } else { 0 } | if wish.mtime { op::ATTR_MTIME } else { 0 } | op::ATTR_OWNER_MODE;
                 let seq = self.send(self.stays(id), ended, |sync| {
                     // What the secondary does not have yet gets its attributes with the content.
                     let travels = match sync {
@@ -123,7 +124,15 @@ impl Volume {
     }
 
     /// Sets (`value`) or removes an extended attribute.
-    pub fn setxattr(&self, who: Caller, id: ObjectId, name: &OsStr, value: Option<&[u8]>, flags: i32, done: impl FnOnce(Sys<()>) + Send + 'static) {
+    pub fn setxattr(
+        &self,
+        who: Caller,
+        id: ObjectId,
+        name: &OsStr,
+        value: Option<&[u8]>,
+        flags: i32,
+        done: impl FnOnce(Sys<()>) + Send + 'static,
+    ) {
         let held = self.objects.locks.one(id);
         let tracked = self.track();
         match self.setxattr_here(who, id, name, (value, flags), &tracked) {
@@ -146,7 +155,14 @@ impl Volume {
         self.help();
     }
 
-    fn setxattr_here(&self, who: Caller, id: ObjectId, name: &OsStr, (value, flags): (Option<&[u8]>, i32), tracked: &Tracked<'_>) -> Sys<(Arc<Live>, Stat)> {
+    fn setxattr_here(
+        &self,
+        who: Caller,
+        id: ObjectId,
+        name: &OsStr,
+        (value, flags): (Option<&[u8]>, i32),
+        tracked: &Tracked<'_>,
+    ) -> Sys<(Arc<Live>, Stat)> {
         let stable = self.outlet.as_ref().is_some_and(|outlet| outlet.stable());
         let live = if stable { self.objects.live(id)? } else { self.objects.any_fd(id)? };
         tracked.attrs(id)?;

@@ -10,13 +10,13 @@ mod names;
 pub mod remote;
 mod volume;
 
+pub use data::Place;
+pub(crate) use data::flush;
 pub use dirs::{DirEntry, read_directory};
 pub use exclude::Exclude;
-pub use data::Place;
+pub(crate) use meta::own;
 pub use meta::{Wish, read_xattrs, xattr_names};
 pub use names::New;
-pub(crate) use data::flush;
-pub(crate) use meta::own;
 pub(crate) use names::describe;
 pub use volume::{Caller, Cursors, Done, Outlet, Volume};
 

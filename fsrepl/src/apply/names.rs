@@ -243,7 +243,11 @@ impl Volume {
             Ok((from_dir, to_dir, kept)) => {
                 let ended = self.also_stable(&from_dir, Box::new(done));
                 let ended = self.also_stable(&to_dir, ended);
-                let name = |(parent, name): (ObjectId, &OsStr), dir: &Arc<Live>| Name { parent, name: bytes(name), parent_mtime: self.dir_mtime(dir) };
+                let name = |(parent, name): (ObjectId, &OsStr), dir: &Arc<Live>| Name {
+                    parent,
+                    name: bytes(name),
+                    parent_mtime: self.dir_mtime(dir),
+                };
                 let body = Rename { from: name(from, &from_dir), to: name(to, &to_dir), flags };
                 let seq = self.send_rename(body, moved, (replaced, kept), ended);
                 tracked.finish(seq);
@@ -254,10 +258,19 @@ impl Volume {
     }
 
     /// Gives both directories, and what lost its name here and has others.
-    fn rename_here(&self, from: (ObjectId, &OsStr), to: (ObjectId, &OsStr), flags: u32, (moved, replaced): (Found, Option<Found>), tracked: &Tracked<'_>) -> Sys<(Arc<Live>, Arc<Live>, Option<ObjectId>)> {
+    fn rename_here(
+        &self,
+        from: (ObjectId, &OsStr),
+        to: (ObjectId, &OsStr),
+        flags: u32,
+        (moved, replaced): (Found, Option<Found>),
+        tracked: &Tracked<'_>,
+    ) -> Sys<(Arc<Live>, Arc<Live>, Option<ObjectId>)> {
         let (from_dir, to_dir) = (self.objects.live(from.0)?, self.objects.live(to.0)?);
         let target_stays = self.name_stays(to.0, to_dir.as_fd(), to.1);
-        if self.objects.table.is_local(moved.0) != target_stays || replaced.is_some_and(|(id, _)| self.objects.table.is_local(id) != target_stays) {
+        if self.objects.table.is_local(moved.0) != target_stays
+            || replaced.is_some_and(|(id, _)| self.objects.table.is_local(id) != target_stays)
+        {
             return Err(Errno::XDEV);
         }
         tracked.entries(from.0)?;
@@ -331,7 +344,15 @@ impl Volume {
     }
 
     /// An object arrives under a name in a directory that the secondary of sync session `epoch` knows.
-    fn place(&self, epoch: u32, id: ObjectId, parent: ObjectId, name: &OsStr, stat: &Stat, parent_mtime: crate::id::Stamp) -> Option<Op<'static>> {
+    fn place(
+        &self,
+        epoch: u32,
+        id: ObjectId,
+        parent: ObjectId,
+        name: &OsStr,
+        stat: &Stat,
+        parent_mtime: crate::id::Stamp,
+    ) -> Option<Op<'static>> {
         if !self.names_known(parent, epoch) {
             return None;
         }
@@ -357,7 +378,14 @@ fn open_path(dir: &Live, path: &CStr) -> Sys<OwnedFd> {
     rustix::fs::openat(dir, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
-pub(crate) fn describe(parent: ObjectId, name: &OsStr, stat: &Stat, asked: (u32, u32), target: Option<&OsStr>, parent_mtime: crate::id::Stamp) -> Create {
+pub(crate) fn describe(
+    parent: ObjectId,
+    name: &OsStr,
+    stat: &Stat,
+    asked: (u32, u32),
+    target: Option<&OsStr>,
+    parent_mtime: crate::id::Stamp,
+) -> Create {
     Create {
         parent,
         name: bytes(name),

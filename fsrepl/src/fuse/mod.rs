@@ -14,9 +14,9 @@ use crate::sys::{self, Sys};
 use attr::{absent, attr, errno, file_type, timespec};
 use flush::Flushers;
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno as FuseErrno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno as FuseErrno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use rustix::fs::Stat;
 use rustix::io::Errno;
@@ -219,7 +219,16 @@ impl Filesystem for Bridge {
         self.volume.create(caller(request), new, end_entry(&self.volume, reply));
     }
 
-    fn rename(&self, _request: &Request, parent: INodeNo, name: &OsStr, newparent: INodeNo, newname: &OsStr, flags: RenameFlags, reply: ReplyEmpty) {
+    fn rename(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
         self.volume.rename((id(parent), name), (id(newparent), newname), flags.bits(), end_empty(reply));
     }
 
@@ -315,7 +324,8 @@ impl Filesystem for Bridge {
     }
 
     fn readdir(&self, _request: &Request, ino: INodeNo, _handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let read = self.volume.readdir(id(ino), offset, false, |next, id, _, mode, name| reply.add(INodeNo(id.0), next, file_type(mode), name));
+        let read =
+            self.volume.readdir(id(ino), offset, false, |next, id, _, mode, name| reply.add(INodeNo(id.0), next, file_type(mode), name));
         match read {
             Ok(()) => reply.ok(),
             Err(why) => reply.error(errno(why)),
@@ -324,7 +334,8 @@ impl Filesystem for Bridge {
 
     fn readdirplus(&self, _request: &Request, ino: INodeNo, _handle: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
         let read = self.volume.readdir(id(ino), offset, true, |next, id, stat, mode, name| {
-            let attr = stat.map_or_else(|| fuser::FileAttr { ino: INodeNo(id.0), kind: file_type(mode), ..absent() }, |stat| attr(id, stat));
+            let attr =
+                stat.map_or_else(|| fuser::FileAttr { ino: INodeNo(id.0), kind: file_type(mode), ..absent() }, |stat| attr(id, stat));
             let full = reply.add(INodeNo(id.0), next, name, &KERNEL_TTL, &attr, Generation(0));
             // The kernel does not count what it is told about the directory itself and its parent.
             if !full && stat.is_some() {
@@ -373,7 +384,17 @@ impl Filesystem for Bridge {
         answer_xattr(size, reply, |value| self.public_xattrs(ino, value));
     }
 
-    fn ioctl(&self, _request: &Request, ino: INodeNo, _handle: FileHandle, _flags: IoctlFlags, cmd: u32, in_data: &[u8], out_size: u32, reply: ReplyIoctl) {
+    fn ioctl(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        _flags: IoctlFlags,
+        cmd: u32,
+        in_data: &[u8],
+        out_size: u32,
+        reply: ReplyIoctl,
+    ) {
         if !matches!(cmd, sys::GET_FLAGS | sys::SET_FLAGS | sys::GET_FSXATTR | sys::SET_FSXATTR) {
             return reply.error(FuseErrno::ENOTTY);
         }

@@ -36,11 +36,9 @@ impl Index {
     /// Whether a durable mark covers `key`; if so it counts as used in `epoch`.
     pub fn hit(&self, key: Key, epoch: Epoch) -> bool {
         self.hit_one(key, epoch)
-            || Level::COARSER.iter().any(|l| {
-                *l > key.level()
-                    && self.levels[*l as usize].load(SeqCst) != 0
-                    && self.hit_one(key.at(*l), epoch)
-            })
+            || Level::COARSER
+                .iter()
+                .any(|l| *l > key.level() && self.levels[*l as usize].load(SeqCst) != 0 && self.hit_one(key.at(*l), epoch))
     }
 
     fn hit_one(&self, key: Key, epoch: Epoch) -> bool {

@@ -157,7 +157,9 @@ pub fn extents(object: ObjectId, offset: u64, len: u64) -> impl Iterator<Item = 
     let last = offset.saturating_add(len.saturating_sub(1)) / size;
     let count = if len == 0 { 0 } else { last - first + 1 };
     let whole = count > limits::JOURNAL_EXTENTS_PER_MARK;
-    (0..if whole { 1 } else { count }).map(move |i| {
-        if whole { Key::object(Aspect::Content, object) } else { Key::extent(object, first + i) }
-    })
+    (0..if whole { 1 } else { count }).map(
+        move |i| {
+            if whole { Key::object(Aspect::Content, object) } else { Key::extent(object, first + i) }
+        },
+    )
 }

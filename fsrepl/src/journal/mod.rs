@@ -279,8 +279,7 @@ impl Journal {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "operations are under way"));
         }
         let equal = core.in_sync && !self.flight.is_lossy() && self.flight.highest() <= stable;
-        let (floor, ending) =
-            if equal { (core.floor.max(birth), Ending::Clean) } else { (core.floor, Ending::Kept) };
+        let (floor, ending) = if equal { (core.floor.max(birth), Ending::Clean) } else { (core.floor, Ending::Kept) };
         self.log.lock().append(&[], floor, ending)?;
         if equal {
             core.set.reset();

@@ -163,9 +163,7 @@ impl Record {
     fn decode(data: &[u8; DATA], slots: usize) -> Option<Record> {
         let flags = u32_at(data, 24);
         let (changes, from, context) = (u32_at(data, 28), u32_at(data, 32), u32_at(data, 36));
-        let fits = changes as usize <= CHANGES
-            && context as usize <= CONTEXT
-            && from as usize + context as usize <= slots;
+        let fits = changes as usize <= CHANGES && context as usize <= CONTEXT && from as usize + context as usize <= slots;
         if !fits {
             return None;
         }
@@ -316,9 +314,7 @@ pub fn rebuild(blocks: &[Block], seal: &Seal, slots: usize) -> Result<Rebuilt, L
     if torn.iter().any(|n| *n < first || *n >= first + 2 * limits::JOURNAL_BATCH as u64) {
         return Err(Lost::Records);
     }
-    let record = |number: u64| {
-        records[(number % ring) as usize].as_ref().filter(|r| r.number == number)
-    };
+    let record = |number: u64| records[(number % ring) as usize].as_ref().filter(|r| r.number == number);
     let oldest = newest + 1 - ring;
     if (oldest..first).any(|n| record(n).is_none() && !torn.contains(&(n + ring))) {
         return Err(Lost::Records);

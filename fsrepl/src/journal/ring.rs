@@ -168,8 +168,7 @@ impl Log {
     /// same changes must come first in the next attempt: it overwrites the same blocks.
     pub fn append(&mut self, changes: &[Change], floor: ObjectId, ending: Ending) -> io::Result<()> {
         let before = (self.next, self.cursor, self.floor);
-        let undo: Vec<_> =
-            changes.iter().rev().map(|c| Change { slot: c.slot, key: self.image[c.slot as usize] }).collect();
+        let undo: Vec<_> = changes.iter().rev().map(|c| Change { slot: c.slot, key: self.image[c.slot as usize] }).collect();
         let result = self.append_records(changes, floor, ending);
         if result.is_err() {
             (self.next, self.cursor, self.floor) = before;
@@ -188,8 +187,7 @@ impl Log {
         let (ring, first) = (u64::from(self.superblock.ring), self.next);
         let mut blocks = Vec::with_capacity(changes.len() / CHANGES + 1);
         let empty: [&[Change]; 1] = [&[]];
-        let parts: Vec<&[Change]> =
-            if changes.is_empty() { empty.to_vec() } else { changes.chunks(CHANGES).collect() };
+        let parts: Vec<&[Change]> = if changes.is_empty() { empty.to_vec() } else { changes.chunks(CHANGES).collect() };
         for part in parts {
             blocks.push(self.record(first, part, ending).encode(&self.seal, ring));
         }

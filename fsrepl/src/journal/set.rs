@@ -200,9 +200,7 @@ impl Set {
             return key;
         }
         let mut wide = key;
-        for (level, enough) in
-            [(Level::Group, limits::JOURNAL_STORM_GROUP), (Level::Region, limits::JOURNAL_STORM_REGION)]
-        {
+        for (level, enough) in [(Level::Group, limits::JOURNAL_STORM_GROUP), (Level::Region, limits::JOURNAL_STORM_REGION)] {
             let count = self.recent.entry(key.at(level)).or_default();
             *count += 1;
             if *count < enough {
@@ -270,8 +268,7 @@ impl Set {
     pub fn retire_coarse(&mut self, epoch: Epoch, hot: &mut impl Hot) {
         for i in 0..self.slots.len() {
             let Slot { key, retiring, .. } = self.slots[i];
-            let coarse = key.level() > Level::Object
-                || (key.level() == Level::Object && key.aspect() == Aspect::Content);
+            let coarse = key.level() > Level::Object || (key.level() == Level::Object && key.aspect() == Aspect::Content);
             if key.is_free() || retiring || !coarse {
                 continue;
             }

@@ -8,12 +8,17 @@ use crate::report::{Failure, FailureKind};
 use crate::resync::Progress;
 use crossbeam::channel::bounded;
 use serde_json::{Value, json};
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
 pub(super) fn unknown(verb: &str) -> Failure {
-    Failure::new(FailureKind::Usage, format!("cannot answer `{verb}`"), "this engine does not know it", "use the same version of understudy")
+    Failure::new(
+        FailureKind::Usage,
+        format!("cannot answer `{verb}`"),
+        "this engine does not know it",
+        "use the same version of understudy",
+    )
 }
 
 /// A time in RFC 3339 with fractions.

@@ -73,19 +73,10 @@ impl Control {
         let files = Files::of(run, name);
         let lock = take_lock(&files.lock).map_err(failed)?.ok_or_else(|| {
             let why = "an engine of that name runs on this node";
-            Failure::new(
-                FailureKind::Refused,
-                format!("cannot start `{name}`"),
-                why,
-                "stop it, or give this one another --name",
-            )
+            Failure::new(FailureKind::Refused, format!("cannot start `{name}`"), why, "stop it, or give this one another --name")
         })?;
         let listener = listen(run, &files, name).map_err(failed)?;
-        let shared = Arc::new(Shared {
-            handler: Box::new(handler),
-            ending: AtomicBool::new(false),
-            clients: Mutex::new(HashMap::new()),
-        });
+        let shared = Arc::new(Shared { handler: Box::new(handler), ending: AtomicBool::new(false), clients: Mutex::new(HashMap::new()) });
         let accepting = spawn_acceptor(&listener, Arc::clone(&shared)).map_err(failed)?;
         Ok(Control { shared, listener, accepting: Some(accepting), files, _lock: lock })
     }
@@ -155,8 +146,7 @@ fn spawn_acceptor(listener: &UnixListener, shared: Arc<Shared>) -> io::Result<Jo
 }
 
 fn admit(shared: &Arc<Shared>, id: u64, client: UnixStream) {
-    let timeouts =
-        client.set_read_timeout(Some(CONTROL_IDLE)).and_then(|()| client.set_write_timeout(Some(CONTROL_IDLE)));
+    let timeouts = client.set_read_timeout(Some(CONTROL_IDLE)).and_then(|()| client.set_write_timeout(Some(CONTROL_IDLE)));
     let (Ok(()), Ok(handle)) = (timeouts, client.try_clone()) else { return };
     {
         let mut clients = shared.clients.lock();
@@ -201,14 +191,8 @@ fn serve(shared: &Shared, client: &UnixStream) -> io::Result<()> {
 }
 
 fn answer(shared: &Shared, line: &[u8]) -> Result<Value, Failure> {
-    let bad = |why: String| {
-        Failure::new(
-            FailureKind::Usage,
-            "cannot answer a control request",
-            why,
-            "use the command line of the same version",
-        )
-    };
+    let bad =
+        |why: String| Failure::new(FailureKind::Usage, "cannot answer a control request", why, "use the command line of the same version");
     let request: Value = serde_json::from_slice(line).map_err(|error| bad(error.to_string()))?;
     if request["schema"] != SCHEMA {
         return Err(bad(format!("its schema is {}, not {SCHEMA}", request["schema"])));
@@ -245,8 +229,7 @@ fn read_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
 
 /// Asks the engine `name` and waits at most `timeout` for the answer.
 pub fn call(run: &Path, name: &str, verb: &str, args: &Value, timeout: Duration) -> Result<Value, Failure> {
-    let asked = ask(run, name, verb, args, Instant::now() + timeout)
-        .map_err(|error| call_failure(run, name, timeout, &error))?;
+    let asked = ask(run, name, verb, args, Instant::now() + timeout).map_err(|error| call_failure(run, name, timeout, &error))?;
     if asked["ok"] == true {
         return Ok(asked["result"].clone());
     }
@@ -308,14 +291,9 @@ fn kind(exit: &Value) -> FailureKind {
 fn call_failure(run: &Path, name: &str, timeout: Duration, error: &io::Error) -> Failure {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound, TimedOut, UnexpectedEof, WouldBlock};
     let what = format!("cannot reach the engine `{name}`");
-    let start = format!(
-        "start `understudy mount` or `understudy receive` with that name, or name its --run (now {})",
-        run.display()
-    );
+    let start = format!("start `understudy mount` or `understudy receive` with that name, or name its --run (now {})", run.display());
     match error.kind() {
-        NotFound | ConnectionRefused => {
-            Failure::new(FailureKind::Unreachable, what, "none of that name runs here", start)
-        }
+        NotFound | ConnectionRefused => Failure::new(FailureKind::Unreachable, what, "none of that name runs here", start),
         UnexpectedEof | ConnectionReset | io::ErrorKind::BrokenPipe => {
             Failure::new(FailureKind::Unreachable, what, "it ended while it was asked", start)
         }
@@ -330,8 +308,7 @@ fn call_failure(run: &Path, name: &str, timeout: Duration, error: &io::Error) ->
 /// Names of the engines that live, sorted.
 pub fn list(run: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(run) else { return Vec::new() };
-    let sockets =
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "sock"));
+    let sockets = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "sock"));
     let mut names: Vec<String> = sockets.filter_map(|socket| living(run, &socket)).collect();
     names.sort();
     names
@@ -430,8 +407,7 @@ mod tests {
             send(client, &json!({ "schema": 1, "verb": "s" })).unwrap();
             read_line(&mut BufReader::new(client)).unwrap().unwrap()
         };
-        let mut clients: Vec<UnixStream> =
-            (0..CONTROL_CLIENTS).map(|_| connect(temp.path(), &files).unwrap()).collect();
+        let mut clients: Vec<UnixStream> = (0..CONTROL_CLIENTS).map(|_| connect(temp.path(), &files).unwrap()).collect();
         clients.iter().for_each(|client| drop(ask(client)));
         assert_eq!(call(temp.path(), "n", "s", &Value::Null, LONG).unwrap_err().kind, FailureKind::Refused);
 

@@ -51,8 +51,7 @@ impl ReadOnlyCover {
             Ok(()) => Ok(Vec::new()),
             Err(rustix::io::Errno::BUSY) => {
                 let readers = holders(&self.dir);
-                unmount(&self.dir, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
-                    .map_err(|error| self.failure(&error.to_string()))?;
+                unmount(&self.dir, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH).map_err(|error| self.failure(&error.to_string()))?;
                 Ok(readers)
             }
             Err(error) => Err(self.failure(&error.to_string())),
@@ -97,8 +96,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         in_private_mounts(|| {
             let cover = ReadOnlyCover::put(temp.path()).unwrap();
-            let mut reader =
-                Command::new("cat").current_dir(temp.path()).stdin(std::process::Stdio::piped()).spawn().unwrap();
+            let mut reader = Command::new("cat").current_dir(temp.path()).stdin(std::process::Stdio::piped()).spawn().unwrap();
             let readers = cover.remove();
             reader.kill().unwrap();
             reader.wait().unwrap();

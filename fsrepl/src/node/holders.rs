@@ -115,8 +115,7 @@ impl Scan {
 /// The places `dir` stands for: that of the mount it is on, and of every mount stacked on it.
 fn places(dir: &Path) -> io::Result<Vec<Place>> {
     let mounts = mounts::list()?;
-    let mut places: Vec<Place> =
-        mounts::stack(&mounts, dir)?.into_iter().map(|m| (m.device.clone(), m.root.clone())).collect();
+    let mut places: Vec<Place> = mounts::stack(&mounts, dir)?.into_iter().map(|m| (m.device.clone(), m.root.clone())).collect();
     if let Some(parent) = dir.parent() {
         let below = mounts::id_of(parent)?;
         let base = mounts.iter().find(|m| m.id == below);

@@ -35,7 +35,12 @@ pub fn run(options: MountOptions, report: Reporter) -> Outcome {
 }
 
 pub(super) fn failed(dir: &Path, why: impl std::fmt::Display) -> Failure {
-    Failure::new(FailureKind::Failed, format!("cannot replicate {}", dir.display()), why.to_string(), "see the log for what happened before")
+    Failure::new(
+        FailureKind::Failed,
+        format!("cannot replicate {}", dir.display()),
+        why.to_string(),
+        "see the log for what happened before",
+    )
 }
 
 pub(super) fn refuse_busy(dir: &Path) -> Result<(), Failure> {

@@ -39,9 +39,7 @@ pub fn read(file: &Path) -> io::Result<Vec<Mount>> {
 
 /// The same as [`list`], as a failure for operators.
 pub fn listed() -> Result<Vec<Mount>, Failure> {
-    list().map_err(|error| {
-        Failure::new(FailureKind::Failed, "cannot read the mount table", error.to_string(), "mount /proc")
-    })
+    list().map_err(|error| Failure::new(FailureKind::Failed, "cannot read the mount table", error.to_string(), "mount /proc"))
 }
 
 fn parse(line: &[u8]) -> Option<Mount> {
@@ -147,8 +145,7 @@ mod tests {
 
     #[test]
     fn lines_with_and_without_optional_fields_and_escapes() {
-        let mount =
-            parse(b"36 35 98:0 /mnt1 /a\\040b\\134 ro,noatime shared:1 master:2 - fuse.understudy src rw").unwrap();
+        let mount = parse(b"36 35 98:0 /mnt1 /a\\040b\\134 ro,noatime shared:1 master:2 - fuse.understudy src rw").unwrap();
         assert_eq!((mount.id, mount.parent, mount.read_only), (36, 35, true));
         assert_eq!(mount.point, Path::new("/a b\\"));
         assert_eq!((mount.root.as_path(), mount.kind.as_str()), (Path::new("/mnt1"), "fuse.understudy"));

@@ -3,13 +3,13 @@
 use super::identity::{Identity, Role};
 use super::mount::{failed, open_hidden, unmount, volume};
 use super::options::{Ack, MountOptions, Outcome};
-use super::privilege::LowLatency;
 use super::private::PrivateTree;
+use super::privilege::LowLatency;
 use super::registry::Registry;
 use super::status::Status;
 use super::stop::{Stop, Wake};
 use super::supervise::{self, First, Shared};
-use super::{control, answers};
+use super::{answers, control};
 use crate::apply::Outlet;
 use crate::arbiter::AlwaysConsents;
 use crate::fuse;
@@ -96,9 +96,16 @@ fn open_journal(hidden: &rustix::fd::OwnedFd) -> std::io::Result<(Journal, Objec
     Ok((journal, recovered.birth_floor))
 }
 
-fn serve(shared: &Arc<Shared>, tree: &PrivateTree, stop: &Stop, report: &Reporter, losses: crossbeam::channel::Receiver<crate::replica::primary::Lost>) -> Outcome {
+fn serve(
+    shared: &Arc<Shared>,
+    tree: &PrivateTree,
+    stop: &Stop,
+    report: &Reporter,
+    losses: crossbeam::channel::Receiver<crate::replica::primary::Lost>,
+) -> Outcome {
     let options = &shared.options;
-    let _low_latency = if options.low_latency { LowLatency::hold().map_err(|why| tracing::warn!(%why, "cannot hold low latency")).ok() } else { None };
+    let _low_latency =
+        if options.low_latency { LowLatency::hold().map_err(|why| tracing::warn!(%why, "cannot hold low latency")).ok() } else { None };
     let (first_sender, first) = bounded(1);
     if options.alone {
         shared.go_alone("started alone, as asked", "started_alone")?;

@@ -14,16 +14,10 @@ use std::io::{self, Write};
 type Missing = (&'static str, &'static str);
 
 const CAPABILITIES: [(CapabilitySet, Missing); 2] = [
-    (
-        CapabilitySet::SYS_ADMIN,
-        ("CAP_SYS_ADMIN is missing (mounting)", "run as root, in a container with --cap-add SYS_ADMIN"),
-    ),
+    (CapabilitySet::SYS_ADMIN, ("CAP_SYS_ADMIN is missing (mounting)", "run as root, in a container with --cap-add SYS_ADMIN")),
     (
         CapabilitySet::DAC_READ_SEARCH,
-        (
-            "CAP_DAC_READ_SEARCH is missing (opening files by handle)",
-            "run as root, in a container with --cap-add DAC_READ_SEARCH",
-        ),
+        ("CAP_DAC_READ_SEARCH is missing (opening files by handle)", "run as root, in a container with --cap-add DAC_READ_SEARCH"),
     ),
 ];
 

@@ -18,7 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) fn failed(dir: &Path, why: impl std::fmt::Display) -> Failure {
-    Failure::new(FailureKind::Failed, format!("cannot receive into {}", dir.display()), why.to_string(), "see the log for what happened before")
+    Failure::new(
+        FailureKind::Failed,
+        format!("cannot receive into {}", dir.display()),
+        why.to_string(),
+        "see the log for what happened before",
+    )
 }
 
 /// Runs a secondary until it is told to end.

@@ -88,10 +88,7 @@ impl Registry {
             FailureKind::Refused,
             format!("cannot use {}", dir.display()),
             format!("the replica `{}` should be there and its identity is missing", record.name),
-            format!(
-                "mount the disk it is on; if the replica was deleted on purpose, remove {}",
-                self.path(dir).display()
-            ),
+            format!("mount the disk it is on; if the replica was deleted on purpose, remove {}", self.path(dir).display()),
         ))
     }
 
@@ -107,12 +104,7 @@ impl Registry {
 
     fn failed(&self, verb: &str, error: &io::Error) -> Failure {
         let what = format!("cannot {verb} the record of a replica in {}", self.records.display());
-        Failure::new(
-            FailureKind::Failed,
-            what,
-            error.to_string(),
-            "make the state directory writable, or name one with --state",
-        )
+        Failure::new(FailureKind::Failed, what, error.to_string(), "make the state directory writable, or name one with --state")
     }
 }
 

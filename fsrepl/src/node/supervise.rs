@@ -99,7 +99,12 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<J
 
 /// Starts the supervisor and the threads beside it. `first` is told when the secondary agrees for the first
 /// time; `wake` is told what the engine cannot go on after.
-pub(super) fn start(shared: Arc<Shared>, losses: Receiver<Lost>, first: Sender<First>, wake: Sender<Wake>) -> std::io::Result<JoinHandle<()>> {
+pub(super) fn start(
+    shared: Arc<Shared>,
+    losses: Receiver<Lost>,
+    first: Sender<First>,
+    wake: Sender<Wake>,
+) -> std::io::Result<JoinHandle<()>> {
     let housekeeping = shared.clone();
     thread("housekeeping", move || housekeep(&housekeeping))?;
     let backstop = shared.clone();
@@ -260,11 +265,15 @@ impl Supervisor {
         let finish = || {
             let sender = sender.clone();
             let quiet = || shared.volume.arrivals.lock().is_empty();
-            shared.primary.complete(&Op { flags: crate::op::STABLE, ..Op::new(kind::SYNC_DONE, ObjectId::ROOT) }, quiet, Box::new(move |result| {
-                if result.is_ok() {
-                    let _ = sender.try_send(());
-                }
-            }))
+            shared.primary.complete(
+                &Op { flags: crate::op::STABLE, ..Op::new(kind::SYNC_DONE, ObjectId::ROOT) },
+                quiet,
+                Box::new(move |result| {
+                    if result.is_ok() {
+                        let _ = sender.try_send(());
+                    }
+                }),
+            )
         };
         match Sync::new(&shared.volume, &shared.primary, progress, self.epoch).run(&mut bulk, finish) {
             Ok(()) => Some(in_sync),

@@ -85,11 +85,9 @@ fn relation(sender: &Identity, local: &Local) -> Relation {
 pub fn decide(sender: &Identity, local: Local, discard_local: bool) -> Verdict {
     let full = local.identity.as_ref().is_none_or(|own| untracked(sender, own));
     match (relation(sender, &local), discard_local) {
-        (Relation::SenderIncomplete, _) => refuse(
-            "sender_incomplete",
-            "the sender's own copy was never completed",
-            "let the node that has the whole data send",
-        ),
+        (Relation::SenderIncomplete, _) => {
+            refuse("sender_incomplete", "the sender's own copy was never completed", "let the node that has the whole data send")
+        }
         (Relation::Empty, _) => accept("local_empty", "the directory is empty: everything is copied", true),
         (Relation::Unfinished, _) => accept("copy_unfinished", "the first copy goes on", true),
         (Relation::Same, _) => accept("same_generation", "the same generation on both sides", full),

@@ -11,8 +11,8 @@ use rustc_hash::FxHashMap;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 const SHARDS: usize = 64;
@@ -76,7 +76,16 @@ impl Cursor {
 
 impl Live {
     pub(super) fn new(id: ObjectId, kind: Kind, fd: OwnedFd, writable: Result<(), Errno>) -> Live {
-        Live { id, kind, fd, writable, used: AtomicBool::new(true), appends: false, plain_mode: AtomicBool::new(false), position: Mutex::default() }
+        Live {
+            id,
+            kind,
+            fd,
+            writable,
+            used: AtomicBool::new(true),
+            appends: false,
+            plain_mode: AtomicBool::new(false),
+            position: Mutex::default(),
+        }
     }
 
     /// The inode is append-only: nothing but its end may be written.

@@ -42,7 +42,14 @@ impl Objects {
         let table = Table::new(stat.st_dev);
         let handle = sys::name_to_handle(root.as_fd(), c"")?;
         table.insert(ObjectId::ROOT, Entry::new(handle, &stat, ObjectId::ROOT));
-        Ok(Objects { root: Arc::new(root), table, locks: Locks::default(), times: Times::default(), live: live::Cache::default(), unnamed: Default::default() })
+        Ok(Objects {
+            root: Arc::new(root),
+            table,
+            locks: Locks::default(),
+            times: Times::default(),
+            live: live::Cache::default(),
+            unnamed: Default::default(),
+        })
     }
 
     /// The root directory's descriptor, readable.

@@ -60,7 +60,17 @@ pub struct Entry {
 impl Entry {
     /// An entry not known to any secondary yet.
     pub fn new(handle: Handle, stat: &Stat, parent: ObjectId) -> Entry {
-        Entry { handle, inode: stat.st_ino, parent, kind: Kind::of(stat.st_mode), local: false, names_epoch: 0, content_epoch: 0, lookups: 0, closed: 0 }
+        Entry {
+            handle,
+            inode: stat.st_ino,
+            parent,
+            kind: Kind::of(stat.st_mode),
+            local: false,
+            names_epoch: 0,
+            content_epoch: 0,
+            lookups: 0,
+            closed: 0,
+        }
     }
 }
 

@@ -100,7 +100,9 @@ impl Times {
         let now = self.clock();
         let mut old = Vec::new();
         for shard in &self.shards {
-            old.extend(shard.lock().iter().filter(|(_, pending)| now.saturating_sub(pending.since_ms) >= age_ms).map(|(id, _)| ObjectId(*id)));
+            old.extend(
+                shard.lock().iter().filter(|(_, pending)| now.saturating_sub(pending.since_ms) >= age_ms).map(|(id, _)| ObjectId(*id)),
+            );
         }
         old
     }

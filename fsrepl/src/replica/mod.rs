@@ -2,8 +2,8 @@
 //! applies and acknowledges them.
 
 mod flight;
-pub mod mode;
 pub mod hello;
+pub mod mode;
 pub mod primary;
 pub mod pulse;
 pub mod secondary;

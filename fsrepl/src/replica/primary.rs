@@ -110,7 +110,16 @@ impl Primary {
     /// Starts alone. `stable` is the `disk` acknowledgement mode; losses of the peer go to `losses`.
     pub fn new(stable: bool, losses: Sender<Lost>) -> Primary {
         Primary {
-            stream: Mutex::new(Stream { mode: Mode::Alone, epoch: 0, seq: 0, link: None, sealer: Sealer::insecure(), out: Vec::new(), held: Vec::new(), refused: None }),
+            stream: Mutex::new(Stream {
+                mode: Mode::Alone,
+                epoch: 0,
+                seq: 0,
+                link: None,
+                sealer: Sealer::insecure(),
+                out: Vec::new(),
+                held: Vec::new(),
+                refused: None,
+            }),
             reader: Mutex::new(None),
             flight: Mutex::default(),
             expected: AtomicUsize::new(0),

@@ -180,14 +180,8 @@ impl Sync<'_> {
         let file = live.kind == Kind::File;
         let flags = if file || live.kind == Kind::Directory { flags::get(live) } else { None };
         let (xattrs, large) = split_large(xattrs);
-        let body = SyncMeta {
-            mode: stat.st_mode,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            size: file.then_some(stat.st_size as u64),
-            xattrs,
-            flags,
-        };
+        let body =
+            SyncMeta { mode: stat.st_mode, uid: stat.st_uid, gid: stat.st_gid, size: file.then_some(stat.st_size as u64), xattrs, flags };
         self.push(&Op::new(kind::SYNC_META, id).mtime(mtime(stat)).body(&body), false)?;
         for (name, value) in large {
             let body = Xattr { name, mode: stat.st_mode & 0o7777 };

@@ -61,6 +61,10 @@ pub fn answer(objects: &Objects, query: &Query) -> Answer {
         }
         Ok((size, digests))
     };
-    let pieces = query.pieces.iter().map(|(id, offset, length)| piece(*id, *offset, (*length).min(1 << 20)).unwrap_or((UNKNOWN, Vec::new()))).collect();
+    let pieces = query
+        .pieces
+        .iter()
+        .map(|(id, offset, length)| piece(*id, *offset, (*length).min(1 << 20)).unwrap_or((UNKNOWN, Vec::new())))
+        .collect();
     Answer { number: query.number, pieces }
 }

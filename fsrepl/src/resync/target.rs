@@ -98,7 +98,15 @@ impl Target {
         make_new(objects, dir, id, create)
     }
 
-    fn put_known(&mut self, objects: &Objects, dir: &Live, id: ObjectId, inode: u64, path: &CString, present: Option<Stat>) -> Result<(), ApplyError> {
+    fn put_known(
+        &mut self,
+        objects: &Objects,
+        dir: &Live,
+        id: ObjectId,
+        inode: u64,
+        path: &CString,
+        present: Option<Stat>,
+    ) -> Result<(), ApplyError> {
         if present.as_ref().is_some_and(|stat| stat.st_ino == inode) {
             return Ok(());
         }

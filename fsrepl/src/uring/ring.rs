@@ -31,14 +31,9 @@ impl RingLink {
     /// Gives the connection back when the kernel refuses a ring, so that the caller can carry it
     /// some other way.
     pub fn new(stream: TcpStream) -> Result<Self, (TcpStream, io::Error)> {
-        let rings = prepare(&stream)
-            .and_then(|()| Ok((Direction::new(&stream)?, Direction::new(&stream)?)));
+        let rings = prepare(&stream).and_then(|()| Ok((Direction::new(&stream)?, Direction::new(&stream)?)));
         match rings {
-            Ok((sending, receiving)) => Ok(Self {
-                sending: Mutex::new(sending),
-                receiving: Mutex::new(receiving),
-                stream,
-            }),
+            Ok((sending, receiving)) => Ok(Self { sending: Mutex::new(sending), receiving: Mutex::new(receiving), stream }),
             Err(error) => Err((stream, error)),
         }
     }
@@ -111,14 +106,9 @@ struct Direction {
 impl Direction {
     fn new(stream: &TcpStream) -> io::Result<Self> {
         // The thread that submits also waits, so completions need no interrupt to reach it.
-        let ring = IoUring::builder()
-            .setup_coop_taskrun()
-            .build(RING_ENTRIES)?;
+        let ring = IoUring::builder().setup_coop_taskrun().build(RING_ENTRIES)?;
         ring.submitter().register_files(&[stream.as_raw_fd()])?;
-        Ok(Self {
-            ring,
-            unusable: false,
-        })
+        Ok(Self { ring, unusable: false })
     }
 
     /// Submits `requests` with one system call and waits for all of them. Returns their results
@@ -127,23 +117,15 @@ impl Direction {
     /// # Safety
     /// What the requests point to must stay valid until this function returns. It returns when the
     /// kernel has completed all of them, or has never seen them and never will.
-    unsafe fn run<const N: usize>(
-        &mut self,
-        requests: [squeue::Entry; N],
-        stream: &TcpStream,
-    ) -> io::Result<[i32; N]> {
+    unsafe fn run<const N: usize>(&mut self, requests: [squeue::Entry; N], stream: &TcpStream) -> io::Result<[i32; N]> {
         if self.unusable {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         for (index, request) in requests.into_iter().enumerate() {
             // SAFETY: the caller keeps the buffers valid until we return; the registered file
             // lives as long as the ring.
-            unsafe {
-                self.ring
-                    .submission()
-                    .push(&request.user_data(index as u64))
-            }
-            .expect("the queue is empty between calls and holds RING_ENTRIES");
+            unsafe { self.ring.submission().push(&request.user_data(index as u64)) }
+                .expect("the queue is empty between calls and holds RING_ENTRIES");
         }
         let mut results = [0; N];
         let mut waiting = N;
@@ -175,9 +157,7 @@ impl Direction {
 
 /// The kernel resumes short sends by itself (`MSG_WAITALL`).
 fn send_request(bytes: &[u8]) -> squeue::Entry {
-    opcode::Send::new(SOCKET, bytes.as_ptr(), request_len(bytes.len()))
-        .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
-        .build()
+    opcode::Send::new(SOCKET, bytes.as_ptr(), request_len(bytes.len())).flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL).build()
 }
 
 fn recv_request(into: &mut [u8]) -> squeue::Entry {
@@ -195,8 +175,5 @@ fn checked(result: i32) -> io::Result<usize> {
 
 /// Interrupted, or the kernel is short of something for a moment: try again.
 fn is_transient(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)
-    )
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY))
 }

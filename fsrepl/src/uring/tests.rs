@@ -13,12 +13,8 @@ type Make = fn(TcpStream) -> Arc<dyn Link>;
 
 const BACKENDS: [(&str, Make); 3] = [
     ("plain", |stream| Arc::new(PlainLink::new(stream).unwrap())),
-    ("spin", |stream| {
-        Arc::new(PlainLink::with_spin(stream, 50).unwrap())
-    }),
-    ("ring", |stream| {
-        Arc::new(RingLink::new(stream).map_err(|(_, error)| error).unwrap())
-    }),
+    ("spin", |stream| Arc::new(PlainLink::with_spin(stream, 50).unwrap())),
+    ("ring", |stream| Arc::new(RingLink::new(stream).map_err(|(_, error)| error).unwrap())),
 ];
 
 fn sockets() -> (TcpStream, TcpStream) {
@@ -55,11 +51,7 @@ fn send_in_pieces(link: &dyn Link, all: &[u8], seed: u64) {
     let mut noise = Noise(seed);
     let mut rest = all;
     while !rest.is_empty() {
-        let most = if noise.next().is_multiple_of(4) {
-            400_000
-        } else {
-            5_000
-        };
+        let most = if noise.next().is_multiple_of(4) { 400_000 } else { 5_000 };
         let (piece, after) = rest.split_at((1 + noise.next() as usize % most).min(rest.len()));
         link.send_all(piece).unwrap();
         rest = after;
@@ -147,10 +139,7 @@ fn shutdown_wakes_a_blocked_send() {
     for_each_backend(|near, _far| {
         let kind = while_asleep(|| fill(&*near), |_| near.shutdown());
         assert_eq!(kind, ErrorKind::BrokenPipe);
-        assert_eq!(
-            near.send_all(b"late").unwrap_err().kind(),
-            ErrorKind::BrokenPipe
-        );
+        assert_eq!(near.send_all(b"late").unwrap_err().kind(), ErrorKind::BrokenPipe);
         near.shutdown();
     });
 }
@@ -177,10 +166,7 @@ fn a_peer_that_closes_ends_receiving_and_breaks_sending() {
         assert_eq!(receive_in_pieces(&*near, 10, 1), b"last words");
         assert_eq!(near.recv(&mut [0; 16]).unwrap(), 0);
         let kind = fill(&*near);
-        assert!(
-            matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset),
-            "{kind:?}"
-        );
+        assert!(matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{kind:?}");
     });
 }
 
@@ -227,12 +213,7 @@ fn one_call_sends_and_receives() {
     let ended = near.send_then_recv(b"abc", &mut [0; 16]);
     assert!(ended.is_err() || ended.unwrap() == 0);
     near.shutdown();
-    assert_eq!(
-        near.send_then_recv(b"abc", &mut [0; 16])
-            .unwrap_err()
-            .kind(),
-        ErrorKind::BrokenPipe
-    );
+    assert_eq!(near.send_then_recv(b"abc", &mut [0; 16]).unwrap_err().kind(), ErrorKind::BrokenPipe);
 }
 
 #[test]
@@ -273,8 +254,7 @@ mod interrupting {
 
     pub fn send(tid: i32) {
         // SAFETY: takes three numbers and no memory; the thread is one of ours.
-        let outcome =
-            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, libc::SIGUSR1) };
+        let outcome = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, libc::SIGUSR1) };
         assert_eq!(outcome, 0);
     }
 }

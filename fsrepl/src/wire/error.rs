@@ -6,31 +6,17 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// A length field that no frame can have.
-    #[error(
-        "the peer announced a frame of {length} bytes: between {least} and {most} are possible"
-    )]
-    Length {
-        length: usize,
-        least: usize,
-        most: usize,
-    },
+    #[error("the peer announced a frame of {length} bytes: between {least} and {most} are possible")]
+    Length { length: usize, least: usize, most: usize },
     /// Tampered, replayed, reordered, or sealed with another key.
     #[error("a frame failed authentication: altered, replayed or out of order")]
     Forged,
     /// The header's lengths do not add up to the frame's.
     #[error("a frame's parts do not add up: body {body}, payload {payload}, together {together}")]
-    Parts {
-        body: usize,
-        payload: usize,
-        together: usize,
-    },
+    Parts { body: usize, payload: usize, together: usize },
     /// The caller wants to send more than one frame may hold.
     #[error("too long for one frame: {what} of {length} bytes, at most {most}")]
-    TooLong {
-        what: &'static str,
-        length: usize,
-        most: usize,
-    },
+    TooLong { what: &'static str, length: usize, most: usize },
     /// Frame numbers are used up; a nonce must never be used twice.
     #[error("this connection has used up its frame numbers: connect again")]
     Exhausted,

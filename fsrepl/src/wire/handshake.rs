@@ -24,10 +24,7 @@ use std::time::{Duration, Instant};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Protocol versions this program speaks.
-const VERSIONS: Versions = Versions {
-    oldest: 1,
-    newest: 1,
-};
+const VERSIONS: Versions = Versions { oldest: 1, newest: 1 };
 
 /// What this node says it speaks.
 fn spoken() -> Versions {
@@ -50,9 +47,7 @@ pub enum Channel {
 
 impl Channel {
     fn of(number: u8) -> Option<Self> {
-        [Channel::Ordered, Channel::Bulk]
-            .into_iter()
-            .find(|c| *c as u8 == number)
+        [Channel::Ordered, Channel::Bulk].into_iter().find(|c| *c as u8 == number)
     }
 }
 
@@ -62,22 +57,14 @@ pub enum HandshakeError {
     /// What answers (or asks) speaks another protocol.
     #[error("the other end does not speak this protocol: is the address right?")]
     Stranger,
-    #[error(
-        "protocol versions do not meet: this node speaks {ours}, the peer {theirs}: upgrade the older one"
-    )]
+    #[error("protocol versions do not meet: this node speaks {ours}, the peer {theirs}: upgrade the older one")]
     Version { ours: String, theirs: String },
-    #[error(
-        "the peer runs with --insecure and this node with a key: give both the same key file, or neither"
-    )]
+    #[error("the peer runs with --insecure and this node with a key: give both the same key file, or neither")]
     PeerInsecure,
-    #[error(
-        "the peer wants a key and this node runs with --insecure: give both the same key file, or neither"
-    )]
+    #[error("the peer wants a key and this node runs with --insecure: give both the same key file, or neither")]
     PeerKeyed,
     /// The id is the one the connecting node chose.
-    #[error(
-        "the nodes have different keys: key {id} is not the same on both: give both the same key file"
-    )]
+    #[error("the nodes have different keys: key {id} is not the same on both: give both the same key file")]
     DifferentKeys { id: String },
     /// In the acceptor's words.
     #[error("the peer refused: {0}")]
@@ -105,9 +92,7 @@ impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => HandshakeError::Timeout,
-            io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::BrokenPipe => HandshakeError::Closed,
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => HandshakeError::Closed,
             _ => HandshakeError::Io(error),
         }
     }
@@ -129,27 +114,13 @@ pub struct Established {
 
 impl std::fmt::Debug for Established {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Established({:?}, version {}, hello of {} bytes)",
-            self.channel,
-            self.version,
-            self.peer_hello.len()
-        )
+        write!(f, "Established({:?}, version {}, hello of {} bytes)", self.channel, self.version, self.peer_hello.len())
     }
 }
 
 /// Opens a connection. The stream must be in blocking mode; its timeouts are left as they were.
-pub fn connect(
-    stream: &TcpStream,
-    auth: &Auth,
-    channel: Channel,
-    hello: &[u8],
-    deadline: Instant,
-) -> Result<Established, HandshakeError> {
-    Timed::run(stream, deadline, |s| {
-        connect_on(s, spoken(), auth, channel, hello)
-    })
+pub fn connect(stream: &TcpStream, auth: &Auth, channel: Channel, hello: &[u8], deadline: Instant) -> Result<Established, HandshakeError> {
+    Timed::run(stream, deadline, |s| connect_on(s, spoken(), auth, channel, hello))
 }
 
 /// Answers a connection. `respond` sees the peer's hello only after the peer has proved its key; it
@@ -197,13 +168,7 @@ fn connect_on<S: Read + Write>(
         (REFUSAL, words) => return Err(HandshakeError::Refused(legible(&words))),
         _ => return Err(HandshakeError::Malformed("neither hello nor refusal")),
     };
-    Ok(Established {
-        sealer,
-        opener,
-        peer_hello,
-        channel,
-        version,
-    })
+    Ok(Established { sealer, opener, peer_hello, channel, version })
 }
 
 fn accept_on<S: Read + Write>(
@@ -214,11 +179,7 @@ fn accept_on<S: Read + Write>(
 ) -> Result<Established, HandshakeError> {
     let theirs = read_greeting(stream, greeting::CONNECTOR)?;
     let ephemeral = fresh(auth)?;
-    let mut ours = Greeting {
-        key_id: theirs.key_id,
-        channel: theirs.channel,
-        ..greet(greeting::ACCEPTOR, versions, auth, &ephemeral)
-    };
+    let mut ours = Greeting { key_id: theirs.key_id, channel: theirs.channel, ..greet(greeting::ACCEPTOR, versions, auth, &ephemeral) };
     let (key, channel, version) = match examine(versions, auth, &theirs) {
         Ok(examined) => examined,
         Err((verdict, error)) => {
@@ -246,30 +207,17 @@ fn accept_on<S: Read + Write>(
     });
     let (kind, said) = match &answer {
         Ok(hello) => (HELLO, &hello[..]),
-        Err(words) => (
-            REFUSAL,
-            &words.as_bytes()[..words.len().min(limits::REFUSAL)],
-        ),
+        Err(words) => (REFUSAL, &words.as_bytes()[..words.len().min(limits::REFUSAL)]),
     };
     let mut message = Vec::new();
     sealer.seal(&mut Header::new(kind), said, &[], &mut message)?;
     stream.write_all(&message)?;
     answer.map_err(HandshakeError::Refusing)?;
-    Ok(Established {
-        sealer,
-        opener,
-        peer_hello,
-        channel,
-        version,
-    })
+    Ok(Established { sealer, opener, peer_hello, channel, version })
 }
 
 /// The acceptor's view of a connector's greeting: what to go on with, or the verdict to send.
-fn examine(
-    versions: Versions,
-    auth: &Auth,
-    theirs: &Greeting,
-) -> Result<(Option<Key>, Channel, u16), (u8, HandshakeError)> {
+fn examine(versions: Versions, auth: &Auth, theirs: &Greeting) -> Result<(Option<Key>, Channel, u16), (u8, HandshakeError)> {
     let Some(version) = versions.common(Versions::of(theirs)) else {
         return Err((greeting::VERSION, skewed(versions, Versions::of(theirs))));
     };
@@ -286,10 +234,7 @@ fn examine(
     };
     match Channel::of(theirs.channel) {
         Some(channel) => Ok((key, channel, version)),
-        None => Err((
-            greeting::CHANNEL,
-            HandshakeError::Malformed("unknown channel"),
-        )),
+        None => Err((greeting::CHANNEL, HandshakeError::Malformed("unknown channel"))),
     }
 }
 
@@ -306,29 +251,20 @@ fn judge(ours: &Greeting, theirs: &Greeting) -> Result<u16, HandshakeError> {
         _ => {}
     }
     match theirs.verdict {
-        greeting::PROCEED if theirs.key_id == ours.key_id && theirs.channel == ours.channel => {
-            Ok(version)
-        }
+        greeting::PROCEED if theirs.key_id == ours.key_id && theirs.channel == ours.channel => Ok(version),
         greeting::KEY => Err(different(ours)),
         greeting::VERSION => Err(skewed(own, other)),
         greeting::CHANNEL => Err(HandshakeError::Malformed("it does not know this channel")),
-        _ => Err(HandshakeError::Malformed(
-            "its greeting does not match ours",
-        )),
+        _ => Err(HandshakeError::Malformed("its greeting does not match ours")),
     }
 }
 
 fn skewed(ours: Versions, theirs: Versions) -> HandshakeError {
-    HandshakeError::Version {
-        ours: ours.to_string(),
-        theirs: theirs.to_string(),
-    }
+    HandshakeError::Version { ours: ours.to_string(), theirs: theirs.to_string() }
 }
 
 fn different(connector: &Greeting) -> HandshakeError {
-    HandshakeError::DifferentKeys {
-        id: Hex(&connector.key_id).to_string(),
-    }
+    HandshakeError::DifferentKeys { id: Hex(&connector.key_id).to_string() }
 }
 
 fn own_key(auth: &Auth) -> Option<Key> {
@@ -347,11 +283,7 @@ fn greet(magic: [u8; 8], versions: Versions, auth: &Auth, ephemeral: &Ephemeral)
         magic,
         oldest: versions.oldest.into(),
         newest: versions.newest.into(),
-        mode: if matches!(auth, Auth::Keys(_)) {
-            greeting::KEYED
-        } else {
-            greeting::INSECURE
-        },
+        mode: if matches!(auth, Auth::Keys(_)) { greeting::KEYED } else { greeting::INSECURE },
         public: ephemeral.public,
         ..Greeting::default()
     }
@@ -364,23 +296,13 @@ fn schedule(
     connector: &Greeting,
     acceptor: &Greeting,
 ) -> Result<Schedule, HandshakeError> {
-    Schedule::new(
-        key.map_or(&[0; 32], Key::secret),
-        ours,
-        peer,
-        connector,
-        acceptor,
-    )
-    .ok_or(HandshakeError::Malformed("unusable ephemeral key"))
+    Schedule::new(key.map_or(&[0; 32], Key::secret), ours, peer, connector, acceptor)
+        .ok_or(HandshakeError::Malformed("unusable ephemeral key"))
 }
 
 /// What we seal with and open with, as the end `us`.
 fn frames(auth: &Auth, schedule: &Schedule, us: End, connector: &Greeting) -> (Sealer, Opener) {
-    let peer = if us == End::Connector {
-        End::Acceptor
-    } else {
-        End::Connector
-    };
+    let peer = if us == End::Connector { End::Acceptor } else { End::Connector };
     match auth {
         Auth::Insecure => (Sealer::insecure(), Opener::insecure()),
         Auth::Keys(_) => {
@@ -391,11 +313,7 @@ fn frames(auth: &Auth, schedule: &Schedule, us: End, connector: &Greeting) -> (S
 }
 
 fn fits(hello: &[u8]) -> Result<(), HandshakeError> {
-    if hello.len() > limits::HELLO {
-        Err(HandshakeError::HelloTooLong(hello.len()))
-    } else {
-        Ok(())
-    }
+    if hello.len() > limits::HELLO { Err(HandshakeError::HelloTooLong(hello.len())) } else { Ok(()) }
 }
 
 fn read_array<S: Read, const N: usize>(stream: &mut S) -> Result<[u8; N], HandshakeError> {
@@ -417,10 +335,7 @@ fn read_greeting<S: Read>(stream: &mut S, magic: [u8; 8]) -> Result<Greeting, Ha
 }
 
 /// One sealed frame, not a byte more.
-fn read_hello<S: Read>(
-    stream: &mut S,
-    opener: &mut Opener,
-) -> Result<(u8, Vec<u8>), HandshakeError> {
+fn read_hello<S: Read>(stream: &mut S, opener: &mut Opener) -> Result<(u8, Vec<u8>), HandshakeError> {
     let field: [u8; LENGTH] = read_array(stream)?;
     let length = Opener::length(field)?;
     if length > limits::HELLO + super::seal::LEAST {
@@ -438,10 +353,7 @@ fn read_hello<S: Read>(
 /// The peer's words, safe for a terminal.
 fn legible(words: &[u8]) -> String {
     let words = &words[..words.len().min(limits::REFUSAL)];
-    String::from_utf8_lossy(words)
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    String::from_utf8_lossy(words).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// A stream that gives up at a moment, however slowly bytes drip in.

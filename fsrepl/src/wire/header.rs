@@ -7,19 +7,7 @@ use zerocopy::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Little endian, without padding, readable at any address.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    KnownLayout,
-    Immutable,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Header {
     pub kind: u8,
@@ -47,10 +35,7 @@ const _: () = assert!(size_of::<Header>() == HEADER);
 impl Header {
     /// A header of this kind, everything else 0.
     pub fn new(kind: u8) -> Self {
-        Header {
-            kind,
-            ..Header::default()
-        }
+        Header { kind, ..Header::default() }
     }
 
     /// Place in the sequence, and the highest place acknowledged when this was issued.

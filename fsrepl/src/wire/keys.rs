@@ -39,18 +39,12 @@ pub struct Key {
 impl Key {
     /// A key from its parts.
     pub fn new(id: [u8; 16], secret: [u8; 32]) -> Self {
-        Key {
-            id,
-            secret: Zeroizing::new(secret),
-        }
+        Key { id, secret: Zeroizing::new(secret) }
     }
 
     /// A new random key.
     pub fn generate() -> Result<Self, KeyError> {
-        let mut key = Key {
-            id: [0; 16],
-            secret: Zeroizing::new([0; 32]),
-        };
+        let mut key = Key { id: [0; 16], secret: Zeroizing::new([0; 32]) };
         rand::fill(&mut key.id).map_err(|_| KeyError::Random)?;
         rand::fill(key.secret.as_mut()).map_err(|_| KeyError::Random)?;
         Ok(key)
@@ -71,11 +65,7 @@ impl fmt::Debug for Key {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error("{}: cannot {what} the key file: {source}", .path.display())]
-    Io {
-        path: PathBuf,
-        what: &'static str,
-        source: io::Error,
-    },
+    Io { path: PathBuf, what: &'static str, source: io::Error },
     #[error("{}: a key file is there already: remove it first, or choose another name", .0.display())]
     Exists(PathBuf),
     #[error("{}: not a regular file: expected a key file made by `understudy keygen`", .0.display())]
@@ -85,12 +75,7 @@ pub enum KeyError {
     #[error("{}: {size} bytes is no key file: expected at most {}", .path.display(), limits::KEY_FILE)]
     Size { path: PathBuf, size: u64 },
     #[error("{}:{line}: {found}: expected {expected}", .path.display())]
-    Line {
-        path: PathBuf,
-        line: usize,
-        found: &'static str,
-        expected: String,
-    },
+    Line { path: PathBuf, line: usize, found: &'static str, expected: String },
     #[error("the system gave no random bytes")]
     Random,
 }
@@ -102,10 +87,7 @@ pub struct KeyRing(Arc<[Key]>);
 impl KeyRing {
     /// The keys in order; `None` without any, with too many, or when two share an id.
     pub fn new(keys: Vec<Key>) -> Option<Self> {
-        let distinct = keys
-            .iter()
-            .enumerate()
-            .all(|(i, k)| keys[..i].iter().all(|other| other.id != k.id));
+        let distinct = keys.iter().enumerate().all(|(i, k)| keys[..i].iter().all(|other| other.id != k.id));
         ((1..=limits::KEYS).contains(&keys.len()) && distinct).then(|| KeyRing(keys.into()))
     }
 
@@ -132,21 +114,14 @@ impl KeyRing {
             Hex(&key.id),
             Hex(key.secret())
         ));
-        let mut file = match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-        {
+        let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(KeyError::Exists(path.into()));
             }
             Err(e) => return Err(failed(path, "create")(e)),
         };
-        let written = file
-            .write_all(text.as_bytes())
-            .and_then(|()| file.sync_all());
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
         if let Err(e) = written {
             // Half a key file would only be found out when it is needed.
             let _ = std::fs::remove_file(path);
@@ -159,18 +134,11 @@ impl KeyRing {
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         // Not blocking: a FIFO must be reported, not waited for.
         let nonblock = libc::O_NONBLOCK;
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(nonblock)
-            .open(path)
-            .map_err(failed(path, "open"))?;
+        let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(failed(path, "open"))?;
         check(&file, path)?;
         let mut text = Zeroizing::new(String::with_capacity(limits::KEY_FILE as usize + 1));
         match file.take(limits::KEY_FILE + 1).read_to_string(&mut text) {
-            Ok(size) if size as u64 > limits::KEY_FILE => Err(KeyError::Size {
-                path: path.into(),
-                size: size as u64,
-            }),
+            Ok(size) if size as u64 > limits::KEY_FILE => Err(KeyError::Size { path: path.into(), size: size as u64 }),
             Ok(_) => parse(&text, path),
             Err(e) => Err(failed(path, "read")(e)),
         }
@@ -178,11 +146,7 @@ impl KeyRing {
 }
 
 fn failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> KeyError {
-    move |source| KeyError::Io {
-        path: path.into(),
-        what,
-        source,
-    }
+    move |source| KeyError::Io { path: path.into(), what, source }
 }
 
 fn check(file: &File, path: &Path) -> Result<(), KeyError> {
@@ -191,63 +155,35 @@ fn check(file: &File, path: &Path) -> Result<(), KeyError> {
         return Err(KeyError::Kind(path.into()));
     }
     if metadata.mode() & OTHERS != 0 {
-        return Err(KeyError::Mode {
-            path: path.into(),
-            mode: metadata.mode() & 0o7777,
-        });
+        return Err(KeyError::Mode { path: path.into(), mode: metadata.mode() & 0o7777 });
     }
     if metadata.len() > limits::KEY_FILE {
-        return Err(KeyError::Size {
-            path: path.into(),
-            size: metadata.len(),
-        });
+        return Err(KeyError::Size { path: path.into(), size: metadata.len() });
     }
     Ok(())
 }
 
 fn parse(text: &str, path: &Path) -> Result<KeyRing, KeyError> {
-    let wrong = |line: usize, found, expected: &str| KeyError::Line {
-        path: path.into(),
-        line,
-        found,
-        expected: expected.into(),
-    };
-    let mut lines = text
-        .lines()
-        .enumerate()
-        .map(|(i, l)| (i + 1, l.trim()))
-        .filter(|(_, l)| !l.is_empty() && !l.starts_with('#'));
+    let wrong = |line: usize, found, expected: &str| KeyError::Line { path: path.into(), line, found, expected: expected.into() };
+    let mut lines = text.lines().enumerate().map(|(i, l)| (i + 1, l.trim())).filter(|(_, l)| !l.is_empty() && !l.starts_with('#'));
     match lines.next() {
         Some((_, VERSION)) => {}
         first => {
             let line = first.map_or(1, |(line, _)| line);
-            return Err(wrong(
-                line,
-                "no version this program knows",
-                &format!("`{VERSION}`"),
-            ));
+            return Err(wrong(line, "no version this program knows", &format!("`{VERSION}`")));
         }
     }
     let mut keys: Vec<Key> = Vec::new();
     let mut last = 1;
     for (line, text) in lines {
         last = line;
-        let key = parse_key(text).ok_or_else(|| {
-            wrong(
-                line,
-                "not a key",
-                "an id of 32 hexadecimal digits, a blank, a secret of 64 hexadecimal digits",
-            )
-        })?;
+        let key = parse_key(text)
+            .ok_or_else(|| wrong(line, "not a key", "an id of 32 hexadecimal digits, a blank, a secret of 64 hexadecimal digits"))?;
         if keys.iter().any(|k| k.id == key.id) {
             return Err(wrong(line, "an id for the second time", "every id once"));
         }
         if keys.len() == limits::KEYS {
-            return Err(wrong(
-                line,
-                "too many keys",
-                &format!("at most {}", limits::KEYS),
-            ));
+            return Err(wrong(line, "too many keys", &format!("at most {}", limits::KEYS)));
         }
         keys.push(key);
     }
@@ -256,10 +192,7 @@ fn parse(text: &str, path: &Path) -> Result<KeyRing, KeyError> {
 
 fn parse_key(line: &str) -> Option<Key> {
     let mut words = line.split_ascii_whitespace();
-    let mut key = Key {
-        id: [0; 16],
-        secret: Zeroizing::new([0; 32]),
-    };
+    let mut key = Key { id: [0; 16], secret: Zeroizing::new([0; 32]) };
     unhex(words.next()?, &mut key.id)?;
     unhex(words.next()?, key.secret.as_mut())?;
     words.next().is_none().then_some(key)
@@ -313,10 +246,7 @@ mod tests {
         assert_eq!(path.metadata().expect("there").mode() & 0o7777, 0o600);
         assert_eq!(KeyRing::load(&path).expect("loads"), made);
         let before = read_to_string(&path).expect("text");
-        assert!(matches!(
-            KeyRing::generate_file(&path),
-            Err(KeyError::Exists(_))
-        ));
+        assert!(matches!(KeyRing::generate_file(&path), Err(KeyError::Exists(_))));
         assert_eq!(read_to_string(&path).expect("text"), before);
     }
 
@@ -332,28 +262,18 @@ mod tests {
             let (_dir, path) = file("irrelevant");
             set_permissions(&path, Permissions::from_mode(mode)).expect("mode");
             let told = KeyRing::load(&path).expect_err("refused").to_string();
-            assert!(
-                told.contains(&format!("{mode:04o}")) && told.contains("chmod 600"),
-                "{told}"
-            );
+            assert!(told.contains(&format!("{mode:04o}")) && told.contains("chmod 600"), "{told}");
         }
     }
 
     #[test]
     fn order_comments_and_blank_lines() {
         let (a, b) = ("0a".repeat(16), "0B".repeat(16));
-        let text = format!(
-            "# ours\n{VERSION}\n\n{a} {}\n  # old\n {b}\t{}\n",
-            "01".repeat(32),
-            "ff".repeat(32)
-        );
+        let text = format!("# ours\n{VERSION}\n\n{a} {}\n  # old\n {b}\t{}\n", "01".repeat(32), "ff".repeat(32));
         let (_dir, path) = file(&text);
         let ring = KeyRing::load(&path).expect("loads");
         assert_eq!(ring.first(), &Key::new([0x0a; 16], [1; 32]));
-        assert_eq!(
-            ring.find(&[0x0b; 16]),
-            Some(&Key::new([0x0b; 16], [0xff; 32]))
-        );
+        assert_eq!(ring.find(&[0x0b; 16]), Some(&Key::new([0x0b; 16], [0xff; 32])));
         assert_eq!(ring.find(&[0; 16]), None);
         assert_eq!(ring.iter().count(), 2);
     }
@@ -364,27 +284,12 @@ mod tests {
         assert!(complaint("").starts_with("F:1: no version"));
         assert!(complaint("understudy-keys 2\n").contains("expected `understudy-keys 1`"));
         assert!(complaint(&format!("{VERSION}\n")).starts_with("F:1: no key"));
-        assert!(
-            complaint(&format!("{VERSION}\n{key}\n{key}\n"))
-                .starts_with("F:3: an id for the second time")
-        );
+        assert!(complaint(&format!("{VERSION}\n{key}\n{key}\n")).starts_with("F:3: an id for the second time"));
         let short = &key[..key.len() - 1];
-        for bad in [
-            "xx",
-            short,
-            &format!("{key} more"),
-            &key.replace("0a", "+a"),
-            &key.replace("01", "é"),
-        ] {
-            assert!(
-                complaint(&format!("{VERSION}\n#\n{bad}\n"))
-                    .starts_with("F:3: not a key: expected an id"),
-                "{bad}"
-            );
+        for bad in ["xx", short, &format!("{key} more"), &key.replace("0a", "+a"), &key.replace("01", "é")] {
+            assert!(complaint(&format!("{VERSION}\n#\n{bad}\n")).starts_with("F:3: not a key: expected an id"), "{bad}");
         }
-        let many: String = (0..=limits::KEYS)
-            .map(|i| format!("{i:032x} {}\n", "01".repeat(32)))
-            .collect();
+        let many: String = (0..=limits::KEYS).map(|i| format!("{i:032x} {}\n", "01".repeat(32))).collect();
         assert!(complaint(&format!("{VERSION}\n{many}")).contains("too many keys"));
     }
 
@@ -392,21 +297,15 @@ mod tests {
     fn what_is_no_key_file_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
         assert!(matches!(KeyRing::load(dir.path()), Err(KeyError::Kind(_))));
-        let missing = KeyRing::load(&dir.path().join("none"))
-            .expect_err("refused")
-            .to_string();
+        let missing = KeyRing::load(&dir.path().join("none")).expect_err("refused").to_string();
         assert!(missing.contains("none: cannot open"), "{missing}");
         assert!(complaint(&"#".repeat(limits::KEY_FILE as usize + 1)).contains("no key file"));
     }
 
     #[test]
     fn the_secret_is_never_printed() {
-        let auth =
-            Auth::Keys(KeyRing::new(vec![Key::new([0xab; 16], [0xcd; 32])]).expect("a ring"));
+        let auth = Auth::Keys(KeyRing::new(vec![Key::new([0xab; 16], [0xcd; 32])]).expect("a ring"));
         let told = format!("{auth:?}");
-        assert!(
-            told.contains("abab") && !told.contains("cdcd") && !told.contains("205"),
-            "{told}"
-        );
+        assert!(told.contains("abab") && !told.contains("cdcd") && !told.contains("205"), "{told}");
     }
 }

@@ -52,14 +52,7 @@ pub struct FrameReader<R> {
 impl<R: Recv> FrameReader<R> {
     /// Reads `source` from its next byte on; `opener` must be at the same place.
     pub fn new(source: R, opener: Opener) -> Self {
-        FrameReader {
-            source,
-            opener,
-            buffer: vec![0; limits::RECEIVE_BUFFER],
-            start: 0,
-            end: 0,
-            failed: false,
-        }
+        FrameReader { source, opener, buffer: vec![0; limits::RECEIVE_BUFFER], start: 0, end: 0, failed: false }
     }
 
     /// What is read from.
@@ -74,18 +67,13 @@ impl<R: Recv> FrameReader<R> {
         if self.failed {
             return Err(WireError::Failed);
         }
-        let result = self
-            .make_room()
-            .and_then(|room| if room { self.receive() } else { Ok(0) });
+        let result = self.make_room().and_then(|room| if room { self.receive() } else { Ok(0) });
         self.failed = result.as_ref().is_err_and(|e| !e.is_timeout());
         result
     }
 
     /// The next complete frame among the received bytes; `None`: `fill` first.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "the frame borrows the reader, which Iterator cannot say"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "the frame borrows the reader, which Iterator cannot say")]
     pub fn next(&mut self) -> Result<Option<Frame<'_>>, WireError> {
         if self.failed {
             return Err(WireError::Failed);
@@ -107,10 +95,7 @@ impl<R: Recv> FrameReader<R> {
 
     /// True when `next` has something to say without another `fill`.
     pub fn has_frame(&self) -> bool {
-        self.failed
-            || self.announced().map_or(true, |a| {
-                a.is_some_and(|(_, l)| self.end - self.start >= LENGTH + l)
-            })
+        self.failed || self.announced().map_or(true, |a| a.is_some_and(|(_, l)| self.end - self.start >= LENGTH + l))
     }
 
     /// The length field of the frame at the front, if it is there.
@@ -134,8 +119,7 @@ impl<R: Recv> FrameReader<R> {
             (self.start, self.end) = (0, have);
         }
         if self.start + need > self.buffer.len() {
-            self.buffer
-                .resize((need * 2).min(limits::RECEIVE_BUFFER_MAX), 0);
+            self.buffer.resize((need * 2).min(limits::RECEIVE_BUFFER_MAX), 0);
         }
         Ok(self.end < self.buffer.len())
     }

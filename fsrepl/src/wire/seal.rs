@@ -61,18 +61,13 @@ impl Keys {
 }
 
 fn derive(secret: &[u8; 32], label: &[u8]) -> Zeroizing<[u8; 32]> {
-    expand(
-        &hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, secret),
-        &[label],
-    )
+    expand(&hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, secret), &[label])
 }
 
 /// HKDF-Expand to 32 bytes.
 pub(super) fn expand(prk: &hkdf::Prk, info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
     let mut out = Zeroizing::new([0; 32]);
-    prk.expand(info, hkdf::HKDF_SHA256)
-        .and_then(|okm| okm.fill(out.as_mut()))
-        .expect("one hash of output is within what HKDF gives");
+    prk.expand(info, hkdf::HKDF_SHA256).and_then(|okm| okm.fill(out.as_mut())).expect("one hash of output is within what HKDF gives");
     out
 }
 
@@ -96,13 +91,7 @@ impl Sealer {
 
     /// Appends one sealed frame to `out` and sets the lengths in `header`. Frames must be sent in
     /// the order they were sealed in, each once. Nothing is appended when this fails.
-    pub fn seal(
-        &mut self,
-        header: &mut Header,
-        body: &[u8],
-        payload: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), WireError> {
+    pub fn seal(&mut self, header: &mut Header, body: &[u8], payload: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
         within("body", body.len(), limits::FRAME_BODY)?;
         within("payload", payload.len(), limits::FRAME_PAYLOAD)?;
         header.body_len = (body.len() as u32).into();
@@ -130,11 +119,7 @@ impl Sealer {
 }
 
 fn within(what: &'static str, length: usize, most: usize) -> Result<(), WireError> {
-    if length > most {
-        Err(WireError::TooLong { what, length, most })
-    } else {
-        Ok(())
-    }
+    if length > most { Err(WireError::TooLong { what, length, most }) } else { Ok(()) }
 }
 
 /// A frame, opened in the buffer it arrived in.
@@ -161,31 +146,17 @@ impl Opener {
     /// What the length field announces, if a frame can be that long.
     pub fn length(field: [u8; LENGTH]) -> Result<usize, WireError> {
         let length = u32::from_le_bytes(field) as usize;
-        if (LEAST..=MOST).contains(&length) {
-            Ok(length)
-        } else {
-            Err(WireError::Length {
-                length,
-                least: LEAST,
-                most: MOST,
-            })
-        }
+        if (LEAST..=MOST).contains(&length) { Ok(length) } else { Err(WireError::Length { length, least: LEAST, most: MOST }) }
     }
 
     /// Opens in place the frame that follows a length field. After an error the stream is lost.
-    pub fn open<'a>(
-        &mut self,
-        field: [u8; LENGTH],
-        sealed: &'a mut [u8],
-    ) -> Result<Frame<'a>, WireError> {
+    pub fn open<'a>(&mut self, field: [u8; LENGTH], sealed: &'a mut [u8]) -> Result<Frame<'a>, WireError> {
         let length = Opener::length(field)?;
         if length != sealed.len() {
             return Err(WireError::Truncated);
         }
         let plain: &[u8] = match self.0.advance()? {
-            Some((key, nonce)) => key
-                .open_in_place(nonce, Aad::from(field), sealed)
-                .map_err(|_| WireError::Forged)?,
+            Some((key, nonce)) => key.open_in_place(nonce, Aad::from(field), sealed).map_err(|_| WireError::Forged)?,
             None => {
                 let (plain, tag) = sealed.split_at(length - TAG);
                 if tag != [0; TAG] {
@@ -199,23 +170,14 @@ impl Opener {
 }
 
 fn split(plain: &[u8]) -> Result<Frame<'_>, WireError> {
-    let parts = |body, payload| WireError::Parts {
-        body,
-        payload,
-        together: plain.len(),
-    };
+    let parts = |body, payload| WireError::Parts { body, payload, together: plain.len() };
     let (header, rest) = Header::ref_from_prefix(plain).map_err(|_| parts(0, 0))?;
     let (body, payload) = (header.body_len(), header.payload_len());
-    if body > limits::FRAME_BODY || payload > limits::FRAME_PAYLOAD || body + payload != rest.len()
-    {
+    if body > limits::FRAME_BODY || payload > limits::FRAME_PAYLOAD || body + payload != rest.len() {
         return Err(parts(body, payload));
     }
     let (body, payload) = rest.split_at(body);
-    Ok(Frame {
-        header,
-        body,
-        payload,
-    })
+    Ok(Frame { header, body, payload })
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use super::op::{NodeKind, Op, Reply, Time};
 use rustix::fs::{
-    Access, AtFlags, CWD, FallocateFlags, FileType, FlockOperation, Gid, IFlags, Mode, OFlags, RenameFlags, SeekFrom,
-    Stat, Timespec, Timestamps, Uid, XattrFlags,
+    Access, AtFlags, CWD, FallocateFlags, FileType, FlockOperation, Gid, IFlags, Mode, OFlags, RenameFlags, SeekFrom, Stat, Timespec,
+    Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 use rustix::{fs, io};
@@ -72,9 +72,7 @@ impl Actor {
     /// Direct I/O wants aligned places; what ext4 says of others is not compared.
     fn place(&self, slot: u8, offset: u64, length: usize) -> (u64, usize) {
         match self.open.get(&slot) {
-            Some((_, flags)) if flags.contains(OFlags::DIRECT) => {
-                (offset - offset % PAGE as u64, length.next_multiple_of(PAGE))
-            }
+            Some((_, flags)) if flags.contains(OFlags::DIRECT) => (offset - offset % PAGE as u64, length.next_multiple_of(PAGE)),
             _ => (offset, length),
         }
     }
@@ -172,9 +170,7 @@ fn change_name(op: &Op) -> Answer {
     done(match op {
         Op::Truncate { path, size } => return truncate(path, *size),
         Op::Map { path, offset, length, byte } => return map(path, *offset, *length, *byte),
-        Op::Rename { from, to, flags } => {
-            fs::renameat_with(CWD, from.as_str(), CWD, to.as_str(), RenameFlags::from_bits_retain(*flags))
-        }
+        Op::Rename { from, to, flags } => fs::renameat_with(CWD, from.as_str(), CWD, to.as_str(), RenameFlags::from_bits_retain(*flags)),
         Op::Link { from, to } => fs::linkat(CWD, from.as_str(), CWD, to.as_str(), AtFlags::empty()),
         Op::Unlink { path } => fs::unlinkat(CWD, path.as_str(), AtFlags::empty()),
         Op::Rmdir { path } => fs::unlinkat(CWD, path.as_str(), AtFlags::REMOVEDIR),
@@ -239,9 +235,7 @@ fn look_at(op: &Op) -> Answer {
     match op {
         Op::ReadLink { path } => fs::readlinkat(CWD, path.as_str(), Vec::new()).map(|t| format!("{t:?}")),
         Op::Stat { path } => fs::statat(CWD, path.as_str(), AtFlags::empty()).map(|stat| describe(&stat)),
-        Op::Access { path, mode } => {
-            done(fs::accessat(CWD, path.as_str(), Access::from_bits_retain(*mode), AtFlags::empty()))
-        }
+        Op::Access { path, mode } => done(fs::accessat(CWD, path.as_str(), Access::from_bits_retain(*mode), AtFlags::empty())),
         Op::GetXattr { path, name } => {
             let mut value = vec![0; 4096];
             let length = fs::lgetxattr(path.as_str(), name.as_str(), &mut value)?;

@@ -43,8 +43,7 @@ impl Side {
             let mut command = launch(Path::new("setpriv"));
             command.args(["--reuid", &user.uid.to_string(), "--regid", &user.gid.to_string()]);
             command.args(["--groups", user.groups, "--"]).arg(hand).arg("act");
-            let mut child =
-                command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start an actor by setpriv");
+            let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start an actor by setpriv");
             let ops = child.stdin.take();
             let replies = BufReader::new(child.stdout.take().expect("stdout is piped"));
             let mut actor = Actor { child, ops, replies };

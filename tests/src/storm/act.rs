@@ -4,8 +4,8 @@ use super::Shape;
 use crate::files::pattern;
 use crate::rng::Rng;
 use rustix::fs::{
-    AtFlags, CWD, FallocateFlags, FileType, IFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags, fallocate,
-    ioctl_getflags, ioctl_setflags, lsetxattr, lremovexattr, mkdirat, mknodat, open, renameat_with, utimensat,
+    AtFlags, CWD, FallocateFlags, FileType, IFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags, fallocate, ioctl_getflags,
+    ioctl_setflags, lremovexattr, lsetxattr, mkdirat, mknodat, open, renameat_with, utimensat,
 };
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
@@ -74,7 +74,7 @@ impl Actor {
             13 => {
                 let file = self.file();
                 writable(file)?.set_len(self.rng.below(200_000))
-            },
+            }
             14 => self.layout(),
             15 => self.write(),
             16 => self.big(),

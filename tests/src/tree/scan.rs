@@ -1,9 +1,6 @@
 //! Reads everything but contents of one tree. Walks by descriptors, so that paths may be long.
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, IFlags, Mode, OFlags, ioctl_getflags, lgetxattr, llistxattr, open, openat,
-    readlinkat, statat,
-};
+use rustix::fs::{AtFlags, Dir, FileType, IFlags, Mode, OFlags, ioctl_getflags, lgetxattr, llistxattr, open, openat, readlinkat, statat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr};

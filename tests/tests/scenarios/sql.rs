@@ -77,10 +77,8 @@ fn work(client: u32, mut shell: Command, echo: fn(u32) -> String, count: &(Mutex
 
 /// Every acknowledged row is there, and none is missing before the last one.
 pub fn must_hold(table: &str, acknowledged: &[u32]) {
-    let rows: Vec<Vec<u32>> = table
-        .lines()
-        .map(|line| line.split(['|', '\t']).map(|word| word.trim().parse().expect("a number")).collect())
-        .collect();
+    let rows: Vec<Vec<u32>> =
+        table.lines().map(|line| line.split(['|', '\t']).map(|word| word.trim().parse().expect("a number")).collect()).collect();
     for (client, &wanted) in acknowledged.iter().enumerate() {
         let row = rows.iter().find(|row| row[0] as usize == client);
         let (count, highest) = row.map_or((0, 0), |row| (row[1], row[2]));

@@ -28,19 +28,7 @@ pub const KEY: u8 = 3;
 pub const CHANNEL: u8 = 4;
 
 /// What either end says first.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    KnownLayout,
-    Immutable,
-    Unaligned,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Greeting {
     pub magic: [u8; 8],
@@ -73,10 +61,7 @@ pub struct Versions {
 impl Versions {
     /// What the sender of a greeting speaks.
     pub fn of(greeting: &Greeting) -> Self {
-        Versions {
-            oldest: greeting.oldest.get(),
-            newest: greeting.newest.get(),
-        }
+        Versions { oldest: greeting.oldest.get(), newest: greeting.newest.get() }
     }
 
     /// The newest version both speak.
@@ -88,10 +73,6 @@ impl Versions {
 
 impl std::fmt::Display for Versions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.oldest == self.newest {
-            write!(f, "{}", self.newest)
-        } else {
-            write!(f, "{} to {}", self.oldest, self.newest)
-        }
+        if self.oldest == self.newest { write!(f, "{}", self.newest) } else { write!(f, "{} to {}", self.oldest, self.newest) }
     }
 }

@@ -40,32 +40,21 @@ impl Ephemeral {
         let mut public = [0; 32];
         if !keyed {
             rand::fill(&mut public).ok()?;
-            return Some(Ephemeral {
-                private: None,
-                public,
-            });
+            return Some(Ephemeral { private: None, public });
         }
         let private = EphemeralPrivateKey::generate(&X25519, &SystemRandom::new()).ok()?;
         public.copy_from_slice(private.compute_public_key().ok()?.as_ref());
-        Some(Ephemeral {
-            private: Some(private),
-            public,
-        })
+        Some(Ephemeral { private: Some(private), public })
     }
 
     /// The secret both ends reach; `None` when the peer's half is no usable one.
     fn agree(self, peer: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
         let mut shared = Zeroizing::new([0; 32]);
         if let Some(private) = self.private {
-            agreement::agree_ephemeral(
-                private,
-                UnparsedPublicKey::new(&X25519, peer),
-                (),
-                |secret| {
-                    shared.copy_from_slice(secret);
-                    Ok(())
-                },
-            )
+            agreement::agree_ephemeral(private, UnparsedPublicKey::new(&X25519, peer), (), |secret| {
+                shared.copy_from_slice(secret);
+                Ok(())
+            })
             .ok()?;
         }
         Some(shared)
@@ -80,30 +69,18 @@ pub struct Schedule {
 
 impl Schedule {
     /// `secret` is the shared key, zeros without one; `peer` the other end's half.
-    pub fn new(
-        secret: &[u8; 32],
-        ours: Ephemeral,
-        peer: &[u8; 32],
-        connector: &Greeting,
-        acceptor: &Greeting,
-    ) -> Option<Self> {
+    pub fn new(secret: &[u8; 32], ours: Ephemeral, peer: &[u8; 32], connector: &Greeting, acceptor: &Greeting) -> Option<Self> {
         let shared = ours.agree(peer)?;
         let mut transcript = digest::Context::new(&digest::SHA256);
         transcript.update(b"understudy handshake 1");
         transcript.update(connector.as_bytes());
         transcript.update(acceptor.as_bytes());
-        Some(Schedule {
-            prk: hkdf::Salt::new(hkdf::HKDF_SHA256, secret).extract(shared.as_ref()),
-            transcript: transcript.finish(),
-        })
+        Some(Schedule { prk: hkdf::Salt::new(hkdf::HKDF_SHA256, secret).extract(shared.as_ref()), transcript: transcript.finish() })
     }
 
     /// What only an end that has the key can say.
     pub fn proof(&self, end: End) -> Zeroizing<[u8; 32]> {
-        expand(
-            &self.prk,
-            &[b"understudy proof ", end.label(), self.transcript.as_ref()],
-        )
+        expand(&self.prk, &[b"understudy proof ", end.label(), self.transcript.as_ref()])
     }
 
     /// Whether `said` is the proof of `end`.
@@ -113,14 +90,6 @@ impl Schedule {
 
     /// What the frames that `end` sends are sealed with.
     pub fn frames(&self, end: End, channel: u8) -> Zeroizing<[u8; 32]> {
-        expand(
-            &self.prk,
-            &[
-                b"understudy frames ",
-                end.label(),
-                &[channel],
-                self.transcript.as_ref(),
-            ],
-        )
+        expand(&self.prk, &[b"understudy frames ", end.label(), &[channel], self.transcript.as_ref()])
     }
 }

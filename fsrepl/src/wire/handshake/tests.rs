@@ -47,20 +47,13 @@ fn hello(_: Channel, said: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 fn meet_with(near: Auth, far: Auth, channel: Channel) -> (Outcome, Outcome) {
-    let ((_a, near), (_b, far)) = meet(
-        move |s| connect(s, &near, channel, b"I am A", soon()),
-        |s| accept(s, &far, soon(), hello),
-    );
+    let ((_a, near), (_b, far)) = meet(move |s| connect(s, &near, channel, b"I am A", soon()), |s| accept(s, &far, soon(), hello));
     (near, far)
 }
 
 fn meet_versions(near: Versions, far: Versions) -> (Outcome, Outcome) {
     let ((_a, near), (_b, far)) = meet(
-        move |s| {
-            Timed::run(s, soon(), |s| {
-                connect_on(s, near, &keys(&[1]), Channel::Bulk, b"I am A")
-            })
-        },
+        move |s| Timed::run(s, soon(), |s| connect_on(s, near, &keys(&[1]), Channel::Bulk, b"I am A")),
         |s| Timed::run(s, soon(), |s| accept_on(s, far, &keys(&[1]), hello)),
     );
     (near, far)
@@ -68,9 +61,7 @@ fn meet_versions(near: Versions, far: Versions) -> (Outcome, Outcome) {
 
 fn frame_of(sealer: &mut Sealer, text: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    sealer
-        .seal(&mut Header::new(9), text, &[], &mut out)
-        .expect("fits");
+    sealer.seal(&mut Header::new(9), text, &[], &mut out).expect("fits");
     out
 }
 
@@ -80,18 +71,9 @@ fn both_meet_and_talk_both_ways() {
         for channel in [Channel::Ordered, Channel::Bulk] {
             let (near, far) = meet_with(auth.clone(), auth.clone(), channel);
             let (mut near, mut far) = (near.expect("connects"), far.expect("accepts"));
-            assert_eq!(
-                (&near.peer_hello[..], &far.peer_hello[..]),
-                (&b"I am B"[..], &b"I am A"[..])
-            );
-            assert_eq!(
-                (near.channel, far.channel, near.version, far.version),
-                (channel, channel, 1, 1)
-            );
-            for (from, to) in [
-                (&mut near.sealer, &mut far.opener),
-                (&mut far.sealer, &mut near.opener),
-            ] {
+            assert_eq!((&near.peer_hello[..], &far.peer_hello[..]), (&b"I am B"[..], &b"I am A"[..]));
+            assert_eq!((near.channel, far.channel, near.version, far.version), (channel, channel, 1, 1));
+            for (from, to) in [(&mut near.sealer, &mut far.opener), (&mut far.sealer, &mut near.opener)] {
                 let mut sealed = frame_of(from, b"text");
                 let (field, rest) = sealed.split_first_chunk_mut().expect("a length");
                 assert_eq!(to.open(*field, rest).expect("opens").body, b"text");
@@ -112,13 +94,7 @@ fn frames_sent_right_behind_the_handshake_are_not_lost() {
     };
     let ((_a, near), (b, far)) = meet(near, |s| accept(s, &keys(&[1]), soon(), hello));
     near.expect("connects");
-    assert_eq!(
-        (
-            b.read_timeout().expect("known"),
-            b.write_timeout().expect("known")
-        ),
-        (None, None)
-    );
+    assert_eq!((b.read_timeout().expect("known"), b.write_timeout().expect("known")), (None, None));
     let mut reader = FrameReader::new(b, far.expect("accepts").opener);
     let mut got = Vec::new();
     while reader.fill().is_ok() {
@@ -139,41 +115,22 @@ fn directions_and_connections_have_keys_of_their_own() {
     let (near, far) = meet_with(keys(&[1]), keys(&[1]), Channel::Ordered);
     let (other, _) = meet_with(keys(&[1]), keys(&[1]), Channel::Ordered);
     let (mut near, mut other) = (near.expect("connects"), other.expect("connects"));
-    assert!(
-        !opens(&mut near.sealer, &mut near.opener),
-        "a reflected frame"
-    );
-    assert!(
-        !opens(&mut other.sealer, &mut far.expect("accepts").opener),
-        "a frame of another connection"
-    );
+    assert!(!opens(&mut near.sealer, &mut near.opener), "a reflected frame");
+    assert!(!opens(&mut other.sealer, &mut far.expect("accepts").opener), "a frame of another connection");
 }
 
 #[test]
 fn channels_have_keys_of_their_own() {
     let greeting = Greeting::default();
-    let schedule = Schedule::new(
-        &[1; 32],
-        Ephemeral::new(false).expect("random"),
-        &[0; 32],
-        &greeting,
-        &greeting,
-    )
-    .expect("agrees");
-    let derived = [End::Connector, End::Acceptor]
-        .map(|end| [1, 2].map(|channel| schedule.frames(end, channel)));
+    let schedule = Schedule::new(&[1; 32], Ephemeral::new(false).expect("random"), &[0; 32], &greeting, &greeting).expect("agrees");
+    let derived = [End::Connector, End::Acceptor].map(|end| [1, 2].map(|channel| schedule.frames(end, channel)));
     let all = derived.as_flattened();
     assert!((0..4).all(|i| (0..i).all(|j| all[i] != all[j])));
 }
 
 #[test]
 fn an_acceptor_with_several_keys_takes_any_of_them() {
-    for (near, far) in [
-        (&[1][..], &[1, 2][..]),
-        (&[2], &[1, 2]),
-        (&[2, 1], &[1, 2]),
-        (&[1, 3], &[2, 1]),
-    ] {
+    for (near, far) in [(&[1][..], &[1, 2][..]), (&[2], &[1, 2]), (&[2, 1], &[1, 2]), (&[1, 3], &[2, 1])] {
         let (near, far) = meet_with(keys(near), keys(far), Channel::Ordered);
         assert!(near.is_ok() && far.is_ok());
     }
@@ -186,10 +143,7 @@ fn different_keys_are_called_so_on_both_sides() {
         let (near, far) = meet_with(keys(&[1]), far, Channel::Ordered);
         for end in [near, far] {
             let told = end.expect_err("refused").to_string();
-            assert!(
-                told.contains("different keys") && told.contains(&"01".repeat(16)),
-                "{told}"
-            );
+            assert!(told.contains("different keys") && told.contains(&"01".repeat(16)), "{told}");
         }
     }
 }
@@ -197,37 +151,16 @@ fn different_keys_are_called_so_on_both_sides() {
 #[test]
 fn insecure_and_keyed_say_so() {
     let (near, far) = meet_with(Auth::Insecure, keys(&[1]), Channel::Ordered);
-    assert!(matches!(
-        (near, far),
-        (
-            Err(HandshakeError::PeerKeyed),
-            Err(HandshakeError::PeerInsecure)
-        )
-    ));
+    assert!(matches!((near, far), (Err(HandshakeError::PeerKeyed), Err(HandshakeError::PeerInsecure))));
     let (near, far) = meet_with(keys(&[1]), Auth::Insecure, Channel::Ordered);
-    assert!(matches!(
-        (near, far),
-        (
-            Err(HandshakeError::PeerInsecure),
-            Err(HandshakeError::PeerKeyed)
-        )
-    ));
+    assert!(matches!((near, far), (Err(HandshakeError::PeerInsecure), Err(HandshakeError::PeerKeyed))));
 }
 
 #[test]
 fn a_refusal_reaches_the_connector_in_words() {
-    let far = |s: &TcpStream| {
-        accept(s, &keys(&[1]), soon(), |_, _| {
-            Err("not empty\x1b[2J: give --discard-local".into())
-        })
-    };
-    let ((_a, near), (_b, far)) = meet(
-        |s| connect(s, &keys(&[1]), Channel::Ordered, b"", soon()),
-        far,
-    );
-    assert!(
-        matches!(near, Err(HandshakeError::Refused(words)) if words == "not empty [2J: give --discard-local")
-    );
+    let far = |s: &TcpStream| accept(s, &keys(&[1]), soon(), |_, _| Err("not empty\x1b[2J: give --discard-local".into()));
+    let ((_a, near), (_b, far)) = meet(|s| connect(s, &keys(&[1]), Channel::Ordered, b"", soon()), far);
+    assert!(matches!(near, Err(HandshakeError::Refused(words)) if words == "not empty [2J: give --discard-local"));
     assert!(matches!(far, Err(HandshakeError::Refusing(_))));
 }
 
@@ -235,55 +168,27 @@ fn a_refusal_reaches_the_connector_in_words() {
 fn hellos_are_bounded_at_both_ends() {
     let most = vec![7; limits::HELLO];
     let (a, b) = (most.clone(), most.clone());
-    let ((_a, near), (_b, far)) = meet(
-        move |s| connect(s, &keys(&[1]), Channel::Ordered, &a, soon()),
-        |s| accept(s, &keys(&[1]), soon(), |_, _| Ok(b)),
-    );
-    assert_eq!(
-        (
-            near.expect("connects").peer_hello,
-            far.expect("accepts").peer_hello
-        ),
-        (most.clone(), most)
-    );
+    let ((_a, near), (_b, far)) =
+        meet(move |s| connect(s, &keys(&[1]), Channel::Ordered, &a, soon()), |s| accept(s, &keys(&[1]), soon(), |_, _| Ok(b)));
+    assert_eq!((near.expect("connects").peer_hello, far.expect("accepts").peer_hello), (most.clone(), most));
 
     let more = vec![7; limits::HELLO + 1];
     let (s, _t) = sockets();
-    assert!(matches!(
-        connect(&s, &keys(&[1]), Channel::Ordered, &more, soon()),
-        Err(HandshakeError::HelloTooLong(_))
-    ));
-    let ((_a, near), (_b, far)) = meet(
-        |s| connect(s, &keys(&[1]), Channel::Ordered, b"", soon()),
-        |s| accept(s, &keys(&[1]), soon(), |_, _| Ok(more)),
-    );
-    assert!(matches!(
-        (near, far),
-        (
-            Err(HandshakeError::Refused(_)),
-            Err(HandshakeError::Refusing(_))
-        )
-    ));
+    assert!(matches!(connect(&s, &keys(&[1]), Channel::Ordered, &more, soon()), Err(HandshakeError::HelloTooLong(_))));
+    let ((_a, near), (_b, far)) =
+        meet(|s| connect(s, &keys(&[1]), Channel::Ordered, b"", soon()), |s| accept(s, &keys(&[1]), soon(), |_, _| Ok(more)));
+    assert!(matches!((near, far), (Err(HandshakeError::Refused(_)), Err(HandshakeError::Refusing(_)))));
 }
 
 #[test]
 fn versions_meet_at_the_newest_both_know_or_are_named() {
     let v = |oldest, newest| Versions { oldest, newest };
     let (near, far) = meet_versions(v(1, 3), v(2, 5));
-    assert_eq!(
-        (
-            near.expect("connects").version,
-            far.expect("accepts").version
-        ),
-        (3, 3)
-    );
+    assert_eq!((near.expect("connects").version, far.expect("accepts").version), (3, 3));
     let (near, far) = meet_versions(v(1, 1), v(2, 4));
     for (end, ours, theirs) in [(near, "1", "2 to 4"), (far, "2 to 4", "1")] {
         let told = end.expect_err("refused").to_string();
-        assert!(
-            told.contains(&format!("this node speaks {ours}, the peer {theirs}")),
-            "{told}"
-        );
+        assert!(told.contains(&format!("this node speaks {ours}, the peer {theirs}")), "{told}");
     }
 }
 
@@ -291,16 +196,10 @@ fn versions_meet_at_the_newest_both_know_or_are_named() {
 fn strangers_are_recognised() {
     let (mut a, b) = sockets();
     a.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("written");
-    assert!(matches!(
-        accept(&b, &keys(&[1]), soon(), hello),
-        Err(HandshakeError::Stranger)
-    ));
+    assert!(matches!(accept(&b, &keys(&[1]), soon(), hello), Err(HandshakeError::Stranger)));
     let (a, mut b) = sockets();
     b.write_all(b"SSH-2.0-x\r\n").expect("written");
-    assert!(matches!(
-        connect(&a, &keys(&[1]), Channel::Ordered, b"", soon()),
-        Err(HandshakeError::Stranger)
-    ));
+    assert!(matches!(connect(&a, &keys(&[1]), Channel::Ordered, b"", soon()), Err(HandshakeError::Stranger)));
     // Our own greeting sent back.
     let (a, mut b) = sockets();
     let echo = thread::spawn(move || {
@@ -309,10 +208,7 @@ fn strangers_are_recognised() {
         b.write_all(&bytes).expect("written");
         b
     });
-    assert!(matches!(
-        connect(&a, &keys(&[1]), Channel::Ordered, b"", soon()),
-        Err(HandshakeError::Stranger)
-    ));
+    assert!(matches!(connect(&a, &keys(&[1]), Channel::Ordered, b"", soon()), Err(HandshakeError::Stranger)));
     echo.join().expect("no panic");
 }
 
@@ -320,20 +216,11 @@ fn strangers_are_recognised() {
 fn silence_ends_at_the_deadline_and_hanging_up_at_once() {
     let (a, b) = sockets();
     let short = Instant::now() + Duration::from_millis(30);
-    assert!(matches!(
-        connect(&a, &keys(&[1]), Channel::Ordered, b"", short),
-        Err(HandshakeError::Timeout)
-    ));
-    assert!(matches!(
-        connect(&b, &keys(&[1]), Channel::Ordered, b"", short),
-        Err(HandshakeError::Timeout)
-    ));
+    assert!(matches!(connect(&a, &keys(&[1]), Channel::Ordered, b"", short), Err(HandshakeError::Timeout)));
+    assert!(matches!(connect(&b, &keys(&[1]), Channel::Ordered, b"", short), Err(HandshakeError::Timeout)));
     let (a, b) = sockets();
     drop(a);
-    assert!(matches!(
-        accept(&b, &keys(&[1]), soon(), hello),
-        Err(HandshakeError::Closed)
-    ));
+    assert!(matches!(accept(&b, &keys(&[1]), soon(), hello), Err(HandshakeError::Closed)));
 }
 
 /// Plays back bytes as the other end; what is written is counted and dropped.
