@@ -61,7 +61,7 @@ pub enum Touched {
     Objects(Vec<Arc<Live>>),
 }
 
-fn told<T>(what: &'static str, result: Sys<T>) -> Result<T, ApplyError> {
+pub(crate) fn told<T>(what: &'static str, result: Sys<T>) -> Result<T, ApplyError> {
     result.map_err(|why| ApplyError::System { what, why })
 }
 

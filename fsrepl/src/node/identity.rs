@@ -15,8 +15,7 @@ use uuid::Uuid;
 
 pub use super::verdict::{Local, Verdict, decide, has_data};
 
-/// The hidden directory in the root of a replica.
-pub const HIDDEN: &str = ".understudy";
+pub use crate::apply::HIDDEN;
 const FILE: &str = "identity";
 const NEW: &str = "identity.new";
 const SCHEMA: u64 = 1;

@@ -17,13 +17,7 @@ use std::time::Duration;
 
 /// Runs a primary until it is told to end.
 pub fn run(options: MountOptions, report: Reporter) -> Outcome {
-    privilege::check(true)?;
-    for removed in stale::clean(&options.dir)? {
-        report(Event::Notice(removed));
-    }
-    refuse_busy(&options.dir)?;
-    let tree = PrivateTree::open(&options.dir)?;
-    privilege::protect();
+    let tree = take_over(&options.dir, &report)?;
     let stop = Stop::listen().map_err(|why| failed(&options.dir, why))?;
     if let Err(why) = privilege::drop_sys_resource() {
         tracing::warn!(%why, "quotas and reserved blocks are not held: the capability could not be dropped");
@@ -32,6 +26,19 @@ pub fn run(options: MountOptions, report: Reporter) -> Outcome {
         return passthrough(&options, &tree, &stop, &report);
     }
     super::primary::run(&options, &tree, &stop, report)
+}
+
+/// What both engines do before anything else: allowed to run, alone on the directory, with a way of their own
+/// to its files.
+pub(super) fn take_over(dir: &Path, report: &Reporter) -> Result<PrivateTree, Failure> {
+    privilege::check(true)?;
+    for removed in stale::clean(dir)? {
+        report(Event::Notice(removed));
+    }
+    refuse_busy(dir)?;
+    let tree = PrivateTree::open(dir)?;
+    privilege::protect();
+    Ok(tree)
 }
 
 pub(super) fn failed(dir: &Path, why: impl std::fmt::Display) -> Failure {
@@ -43,7 +50,7 @@ pub(super) fn failed(dir: &Path, why: impl std::fmt::Display) -> Failure {
     )
 }
 
-pub(super) fn refuse_busy(dir: &Path) -> Result<(), Failure> {
+fn refuse_busy(dir: &Path) -> Result<(), Failure> {
     let holders = holders::holders(dir);
     if holders.is_empty() {
         return Ok(());

@@ -57,7 +57,6 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
         arbiter: Box::new(AlwaysConsents),
         status: Status::new(report.clone(), waiting),
         progress: Mutex::new(None),
-        peer: Mutex::new(String::new()),
         ending: AtomicBool::new(false),
         serving: AtomicBool::new(options.alone),
     });

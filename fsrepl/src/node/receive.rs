@@ -5,12 +5,10 @@ use super::control;
 use super::cover::ReadOnlyCover;
 use super::follow::{Follower, listen};
 use super::identity::Identity;
-use super::mount::{open_hidden, refuse_busy};
+use super::mount::{open_hidden, take_over};
 use super::options::{Outcome, ReceiveOptions};
-use super::private::PrivateTree;
 use super::registry::Registry;
 use super::stop::{Stop, Wake};
-use super::{privilege, stale};
 use crate::report::{Event, Failure, FailureKind, Reporter};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -28,13 +26,7 @@ pub(super) fn failed(dir: &Path, why: impl std::fmt::Display) -> Failure {
 
 /// Runs a secondary until it is told to end.
 pub fn run(options: ReceiveOptions, report: Reporter) -> Outcome {
-    privilege::check(true)?;
-    for removed in stale::clean(&options.dir)? {
-        report(Event::Notice(removed));
-    }
-    refuse_busy(&options.dir)?;
-    let tree = PrivateTree::open(&options.dir)?;
-    privilege::protect();
+    let tree = take_over(&options.dir, &report)?;
     let stop = Stop::listen().map_err(|why| failed(&options.dir, why))?;
     let registry = Registry::new(&options.places.state);
     let identity = Identity::load(&tree)?;

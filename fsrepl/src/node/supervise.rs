@@ -36,7 +36,6 @@ pub(super) struct Shared {
     pub arbiter: Box<dyn Arbiter>,
     pub status: Status,
     pub progress: Mutex<Option<Arc<Progress>>>,
-    pub peer: Mutex<String>,
     pub ending: AtomicBool,
     /// The application may use the directory: from here on this node never waits for the secondary.
     pub serving: AtomicBool,
@@ -237,7 +236,6 @@ impl Supervisor {
             // It was told to end while it connected: nobody else ends this session.
             shared.primary.drop_peer("this node stops", "stopping");
         }
-        *shared.peer.lock() = connected.welcome.reason.clone();
         let reason = format!("resync of the secondary: {}", connected.welcome.reason);
         self.start_pulse(reason.clone());
         if let Some(first) = self.first.take() {

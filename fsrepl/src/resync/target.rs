@@ -1,7 +1,7 @@
 //! The secondary's side of a resync: park → place → purge. Objects that are in the wrong place are parked in
 //! the hidden directory, placed where the primary has them, and what nobody claimed is purged at the end.
 
-use crate::apply::remote::{ApplyError, Incoming, component, link_into, make_new};
+use crate::apply::remote::{ApplyError, Incoming, component, link_into, make_new, told};
 use crate::apply::{Exclude, HIDDEN, own, read_directory, xattr_names};
 use crate::id::ObjectId;
 use crate::objects::{Entry, Kind, Live, Objects, flags};
@@ -24,10 +24,6 @@ pub struct Target {
     /// Names of the directory that is being compared, not yet mentioned by the primary.
     unmentioned: FxHashMap<Vec<u8>, u64>,
     exclude: Exclude,
-}
-
-fn told<T>(what: &'static str, result: Sys<T>) -> Result<T, ApplyError> {
-    result.map_err(|why| ApplyError::System { what, why })
 }
 
 fn nonsense<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, ApplyError> {
