@@ -222,23 +222,55 @@ pub struct SyncMeta {
     pub flags: Option<u32>,
 }
 
-/// QUERY: digests of these pieces of content.
+/// QUERY.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Query {
     /// Matches the answer.
     pub number: u64,
-    /// Object, offset, length.
-    pub pieces: Vec<(ObjectId, u64, u32)>,
+    /// What is asked.
+    pub question: Question,
 }
 
-/// ANSWER: for each piece the size of the object there and the blake3 digests of its blocks; none where
-/// the secondary has nothing in that piece.
+/// What a primary asks its secondary.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Question {
+    /// Digests of these pieces of content: object, offset, length.
+    Digests(Vec<(ObjectId, u64, u32)>),
+    /// The marks of the secondary's own dirty log, from this one on.
+    Marks(u64),
+    /// The objects that this session's resync had to make anew, since the last time this was asked.
+    Made,
+}
+
+/// ANSWER.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Answer {
     /// Of the query.
     pub number: u64,
-    /// Size of the object, digests of the blocks of [`crate::limits::COMPARE_BLOCK`].
-    pub pieces: Vec<(u64, Vec<[u8; 32]>)>,
+    /// What the secondary says.
+    pub said: Said,
+}
+
+/// For each piece the size of the object there and the blake3 digests of its blocks of
+/// [`crate::limits::COMPARE_BLOCK`]; none where the secondary has nothing in that piece.
+pub type Digests = Vec<(u64, Vec<[u8; 32]>)>;
+
+/// Answers, in the order of [`Question`].
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Said {
+    /// See [`Digests`].
+    Digests(Digests),
+    /// Part of the secondary's marks.
+    Marks {
+        /// As [`crate::journal::Key`] has them.
+        keys: Vec<(u64, u64)>,
+        /// Objects above may differ in everything.
+        birth_floor: ObjectId,
+        /// More follow.
+        more: bool,
+    },
+    /// Ids of objects without content or names yet.
+    Made(Vec<ObjectId>),
 }
 
 /// FAILED.

@@ -372,6 +372,22 @@ impl DirtySet {
         DirtySet::new(Aspect::ALL.map(Key::all), ObjectId(0))
     }
 
+    /// Everything that either of the two names.
+    pub fn union(&self, other: &DirtySet) -> DirtySet {
+        DirtySet::new(self.keys().chain(other.keys()), self.birth_floor.min(other.birth_floor))
+    }
+
+    /// The marks as they travel ([`DirtySet::from_wire`]).
+    pub fn to_wire(&self) -> Vec<(u64, u64)> {
+        self.keys.iter().map(|key| (key.base, key.tail)).collect()
+    }
+
+    /// The marks of the peer. A mark of a kind that is not known counts as everything.
+    pub fn from_wire(keys: impl IntoIterator<Item = (u64, u64)>, birth_floor: ObjectId) -> DirtySet {
+        let keys: Option<Vec<Key>> = keys.into_iter().map(|(base, tail)| Key::checked(base, tail)).collect();
+        keys.map_or_else(DirtySet::everything, |keys| DirtySet::new(keys, birth_floor))
+    }
+
     /// Whether one mark is contained, itself or in a coarser one.
     pub fn covers(&self, key: Key) -> bool {
         key.objects().0 > self.birth_floor

@@ -5,9 +5,10 @@ use super::options::ReceiveOptions;
 use super::registry::Registry;
 use super::status::Status;
 use crate::apply::{Exclude, read_directory};
+use crate::id::ObjectId;
 use crate::limits::{ACCEPT_AT_ONCE, HANDSHAKE_TIMEOUT, RETRY_IS_NEWS};
 use crate::objects::Objects;
-use crate::op::{self, Query, kind};
+use crate::op::{self, Answer, Query, Question, Said, kind};
 use crate::replica::hello::{Hello, Refusal, Welcome};
 use crate::replica::primary::Source;
 use crate::replica::pulse::{Pulse, TICK, Verdict as Beat};
@@ -295,7 +296,12 @@ impl Follower {
                 }
                 let query: Query = op::decode(frame.body).map_err(io::Error::other)?;
                 let Some(session) = self.reached(frame.header.after.get()) else { return Ok(()) };
-                let answer = digest::answer(session.objects(), &query);
+                let said = match &query.question {
+                    Question::Digests(pieces) => Said::Digests(digest::answer(session.objects(), pieces)),
+                    Question::Marks(_) => Said::Marks { keys: Vec::new(), birth_floor: ObjectId(0), more: false },
+                    Question::Made => Said::Made(Vec::new()),
+                };
+                let answer = Answer { number: query.number, said };
                 out.clear();
                 sealer.seal(&mut Header::new(kind::ANSWER), &op::encode(&answer), &[], &mut out).map_err(io::Error::other)?;
                 link.send_all(&out)?;

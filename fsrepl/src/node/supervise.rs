@@ -16,7 +16,7 @@ use crate::replica::hello::Refusal;
 use crate::replica::primary::{Lost, PEER_FAILED, Primary};
 use crate::replica::pulse::{Pulse, TICK, Verdict as Beat};
 use crate::report::{Data, Failure, FailureKind, State};
-use crate::resync::{Progress, Sync};
+use crate::resync::{Plan, Progress, Sync};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
@@ -273,7 +273,7 @@ impl Supervisor {
                 }),
             )
         };
-        match Sync::new(&shared.volume, &shared.primary, progress, self.epoch).run(&mut bulk, finish) {
+        match Sync::new(&shared.volume, &shared.primary, progress, self.epoch, Plan::everything()).run(&mut bulk, finish) {
             Ok(()) => Some(in_sync),
             Err(why) => {
                 shared.primary.drop_peer(format!("the resync cannot go on: {why}"), "resync_failed");

@@ -7,7 +7,7 @@ use crate::apply::{identity, read_xattrs};
 use crate::id::ObjectId;
 use crate::limits::{COMPARE_BLOCK, FRAME_BODY, RESYNC_PIECE, RESYNC_ROUND};
 use crate::objects::{Kind, Live, flags, mtime};
-use crate::op::{self, Fallocate, Op, Query, SyncMeta, Xattr, kind};
+use crate::op::{self, Fallocate, Op, Query, Question, Said, SyncMeta, Xattr, kind};
 use crate::sys;
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, Stat};
@@ -57,12 +57,13 @@ impl Sync<'_> {
             return Err(Broken::Connection);
         }
         self.queries += 1;
-        let query = Query { number: self.queries, pieces };
+        let asked = pieces.len();
+        let query = Query { number: self.queries, question: Question::Digests(pieces) };
         let answer = ask.ask(&query, self.primary.progress().0).map_err(Broken::Bulk)?;
-        if answer.number != query.number || answer.pieces.len() != query.pieces.len() {
-            return Err(Broken::Bulk("the answer is not to this question".into()));
+        match answer.said {
+            Said::Digests(there) if answer.number == query.number && there.len() == asked => Ok(there),
+            _ => Err(Broken::Bulk("the answer is not to this question".into())),
         }
-        Ok(answer.pieces)
     }
 
     /// Brings one object up to date. [`digest::UNKNOWN`] says that nobody asked what the secondary has.

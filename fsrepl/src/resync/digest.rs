@@ -3,7 +3,7 @@
 use crate::id::ObjectId;
 use crate::limits::COMPARE_BLOCK;
 use crate::objects::Objects;
-use crate::op::{Answer, Query};
+use crate::op::Digests;
 use crate::sys::{self, Sys};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
@@ -36,8 +36,8 @@ pub fn read_fully(fd: BorrowedFd<'_>, offset: u64, into: &mut [u8]) -> Sys<usize
     Ok(done)
 }
 
-/// The secondary's answer. What it cannot read may hold anything: the primary will send all of it.
-pub fn answer(objects: &Objects, query: &Query) -> Answer {
+/// The secondary's digests of these pieces. What it cannot read may hold anything: the primary will send all of it.
+pub fn answer(objects: &Objects, pieces: &[(ObjectId, u64, u32)]) -> Digests {
     use rustix::fd::AsFd;
     crate::apply::identity::as_root();
     let mut buffer = Vec::new();
@@ -61,10 +61,5 @@ pub fn answer(objects: &Objects, query: &Query) -> Answer {
         }
         Ok((size, digests))
     };
-    let pieces = query
-        .pieces
-        .iter()
-        .map(|(id, offset, length)| piece(*id, *offset, (*length).min(1 << 20)).unwrap_or((UNKNOWN, Vec::new())))
-        .collect();
-    Answer { number: query.number, pieces }
+    pieces.iter().map(|(id, offset, length)| piece(*id, *offset, (*length).min(1 << 20)).unwrap_or((UNKNOWN, Vec::new()))).collect()
 }

@@ -8,7 +8,9 @@
 mod content;
 pub mod digest;
 mod names;
+mod plan;
 mod source;
 pub mod target;
 
+pub use plan::Plan;
 pub use source::{Ask, Broken, Progress, Sync};

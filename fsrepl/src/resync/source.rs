@@ -1,5 +1,6 @@
 //! The primary's side of a resync: what is left to do, in which order, and how far it is.
 
+use super::plan::Plan;
 use crate::apply::Volume;
 use crate::id::{ObjectId, Seq};
 use crate::limits::RESYNC_WINDOW;
@@ -73,6 +74,8 @@ pub struct Sync<'a> {
     pub(super) primary: &'a Primary,
     pub(super) progress: &'a Progress,
     pub(super) epoch: u32,
+    #[expect(dead_code, reason = "every resync still compares everything")]
+    pub(super) plan: Plan,
     pub(super) directories: VecDeque<ObjectId>,
     pub(super) contents: VecDeque<(ObjectId, u64)>,
     pub(super) queries: u64,
@@ -83,12 +86,13 @@ pub struct Sync<'a> {
 
 impl<'a> Sync<'a> {
     /// Prepares the resync of session `epoch`.
-    pub fn new(volume: &'a Volume, primary: &'a Primary, progress: &'a Progress, epoch: u32) -> Sync<'a> {
+    pub fn new(volume: &'a Volume, primary: &'a Primary, progress: &'a Progress, epoch: u32, plan: Plan) -> Sync<'a> {
         Sync {
             volume,
             primary,
             progress,
             epoch,
+            plan,
             directories: VecDeque::from([ObjectId::ROOT]),
             contents: VecDeque::new(),
             queries: 0,
