@@ -52,7 +52,7 @@ impl Volume {
         let held = self.objects.locks.one(id);
         let tracked = self.track();
         match self.write_here(who, id, offset, data, &tracked) {
-            Err(why) => self.send_remains(id, tracked, Box::new(move |_| done(Err(why)))),
+            Err(why) => self.send_remains(id, tracked, why, Box::new(move |_| done(Err(why)))),
             Ok((live, written, had_set_id)) => {
                 let stamp = self.written_at(id, &live);
                 let ended: Done = Box::new(move |result| done(result.map(|()| written as u32)));
@@ -148,7 +148,8 @@ impl Volume {
 
     /// A call that failed may have changed the file all the same: before the kernel finds no room it stamps the
     /// file, clears set-id bits and, in a fallocate, extends it. The secondary gets what is there now.
-    fn send_remains(&self, id: ObjectId, tracked: Tracked<'_>, ended: Done) {
+    fn send_remains(&self, id: ObjectId, tracked: Tracked<'_>, why: Errno, ended: Done) {
+        tracked.failed(why);
         let Ok(mut stat) = self.objects.live(id).and_then(|live| rustix::fs::fstat(&*live)) else { return ended(Ok(())) };
         if let Some(pending) = self.objects.times.take(id) {
             self.objects.times.set(id, pending.max(mtime(&stat)));
@@ -180,6 +181,7 @@ impl Volume {
         let flushed = flush(&live, data_only);
         if let Err(why) = flushed {
             tracing::error!(%id, %why, "this node's disk refuses to flush");
+            self.doubt();
         }
         here(flushed);
         self.help();
@@ -200,7 +202,7 @@ impl Volume {
             Ok((live, stat, had_set_id))
         })();
         match outcome {
-            Err(why) => self.send_remains(id, tracked, Box::new(move |_| done(Err(why)))),
+            Err(why) => self.send_remains(id, tracked, why, Box::new(move |_| done(Err(why)))),
             Ok((live, stat, had_set_id)) => {
                 let ended = self.also_stable(&live, Box::new(done));
                 let seq = self.send(self.stays(id), ended, |sync| {
@@ -230,7 +232,7 @@ impl Volume {
         let held = self.objects.locks.many(&[from.id, to.id]);
         let tracked = self.track();
         match self.copy_here(who, from, to, length, &tracked) {
-            Err(why) => self.send_remains(to.id, tracked, Box::new(move |_| done(Err(why)))),
+            Err(why) => self.send_remains(to.id, tracked, why, Box::new(move |_| done(Err(why)))),
             Ok((live, data)) => {
                 let stamp = self.written_at(to.id, &live);
                 let copied = data.len() as u32;

@@ -48,7 +48,10 @@ impl Volume {
         let held = self.objects.locks.one(id);
         let tracked = self.track();
         match self.setattr_here(who, id, &wish, &tracked) {
-            Err(why) => done(Err(why)),
+            Err(why) => {
+                tracked.failed(why);
+                done(Err(why));
+            }
             Ok((live, stat)) => {
                 let ended = self.also_stable_path(&live, Box::new(move |result| done(result.map(|()| stat))));
                 let fields =
@@ -136,7 +139,10 @@ impl Volume {
         let held = self.objects.locks.one(id);
         let tracked = self.track();
         match self.setxattr_here(who, id, name, (value, flags), &tracked) {
-            Err(why) => done(Err(why)),
+            Err(why) => {
+                tracked.failed(why);
+                done(Err(why));
+            }
             Ok((live, stat)) => {
                 let ended = self.also_stable_path(&live, Box::new(done));
                 let code = if value.is_some() { kind::SETXATTR } else { kind::REMOVEXATTR };
@@ -208,7 +214,10 @@ impl Volume {
             Ok(live)
         })();
         match outcome {
-            Err(why) => done(Err(why)),
+            Err(why) => {
+                tracked.failed(why);
+                done(Err(why));
+            }
             Ok(live) => {
                 let body = Flags { call, data: Bytes::from(data) };
                 let ended = self.also_stable_path(&live, Box::new(move |result| done(result.map(|()| Vec::new()))));

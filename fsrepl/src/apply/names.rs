@@ -77,7 +77,10 @@ impl Volume {
         let held = self.objects.locks.one(new.parent);
         let tracked = self.track();
         match self.create_here(who, &new, &tracked) {
-            Err(why) => done(Err(why)),
+            Err(why) => {
+                tracked.failed(why);
+                done(Err(why));
+            }
             Ok((dir, id, stat, local)) => {
                 let ended = self.also_stable(&dir, Box::new(move |result| done(result.map(|()| (id, stat)))));
                 let ended = match self.stable_child(id, &stat) {
@@ -137,7 +140,10 @@ impl Volume {
         let held = self.objects.locks.many(&[id, parent]);
         let tracked = self.track();
         match self.link_here(id, parent, name, &tracked) {
-            Err(why) => done(Err(why)),
+            Err(why) => {
+                tracked.failed(why);
+                done(Err(why));
+            }
             Ok((dir, stat)) => {
                 let ended = self.also_stable(&dir, Box::new(move |result| done(result.map(|()| (id, stat)))));
                 let parent_mtime = self.dir_mtime(&dir);
@@ -178,7 +184,10 @@ impl Volume {
         let held = self.objects.locks.many(&[parent, id]);
         let tracked = self.track();
         match self.unlink_here(parent, name, id, directory, &tracked) {
-            Err(why) => done(Err(why)),
+            Err(why) => {
+                tracked.failed(why);
+                done(Err(why));
+            }
             Ok((dir, last)) => {
                 let ended = self.also_stable(&dir, Box::new(done));
                 let parent_mtime = self.dir_mtime(&dir);
@@ -239,7 +248,10 @@ impl Volume {
         let held = self.objects.locks.many(&[from.0, to.0, moved.0, replaced.map_or(moved.0, |(id, _)| id)]);
         let tracked = self.track();
         match self.rename_here(from, to, flags, (moved, replaced), &tracked) {
-            Err(why) => done(Err(why)),
+            Err(why) => {
+                tracked.failed(why);
+                done(Err(why));
+            }
             Ok((from_dir, to_dir, kept)) => {
                 let ended = self.also_stable(&from_dir, Box::new(done));
                 let ended = self.also_stable(&to_dir, ended);

@@ -136,6 +136,16 @@ impl Tracked<'_> {
         self.mark(|op| op.mark_attrs(id))
     }
 
+    /// The system call failed. Mostly it changed nothing; after an error of the disk nobody knows, and what is
+    /// marked now stays marked in this run.
+    pub(super) fn failed(&self, why: rustix::io::Errno) {
+        if why == rustix::io::Errno::IO
+            && let Some(op) = &self.0
+        {
+            op.doubt();
+        }
+    }
+
     /// The change is made and has this number.
     pub(super) fn finish(self, seq: Seq) {
         if let Some(op) = self.0 {
@@ -148,6 +158,11 @@ impl Volume {
     /// Begins an operation.
     pub(super) fn track(&self) -> Tracked<'_> {
         Tracked(self.journal.as_ref().map(|journal| journal.begin()))
+    }
+
+    /// The disk refused to keep something: whatever is marked now stays marked in this run.
+    pub(super) fn doubt(&self) {
+        self.track().failed(rustix::io::Errno::IO);
     }
 
     /// Hands the outcome of a local change on. The caller holds the locks of the objects concerned.

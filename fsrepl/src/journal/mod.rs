@@ -458,6 +458,11 @@ impl Op<'_> {
         object.0 > self.journal.announced.load(SeqCst)
     }
 
+    /// Nobody knows what the disk holds: nothing is cleared any more in this run.
+    pub fn doubt(&self) {
+        self.journal.flight.lose();
+    }
+
     /// The change is made and has this number.
     pub fn finish(mut self, seq: Seq) {
         self.seq = seq;

@@ -92,3 +92,19 @@ fn touch(journal: &Journal, object: u64, seq: Seq) {
 fn attrs(object: u64) -> Key {
     Key::object(Aspect::Attrs, ObjectId(object))
 }
+
+/// EIO used to count as "nothing changed", and the next checkpoint cleared the mark of a half-written file.
+#[test]
+fn after_an_error_of_the_disk_nothing_is_cleared() {
+    let (journal, _) = recorded(64, 1000);
+    journal.in_sync(1);
+    let op = journal.begin();
+    op.mark_attrs(ObjectId(7)).unwrap();
+    op.doubt();
+    drop(op);
+    for seq in 2..2 + 2 * limits::JOURNAL_IDLE_CUTS {
+        touch(&journal, 9, seq);
+        journal.checkpoint(seq, ObjectId(1000)).unwrap();
+    }
+    assert!(journal.dirty().covers(attrs(7)));
+}
