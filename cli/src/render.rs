@@ -25,6 +25,23 @@ pub fn replica(status: &Value, now: SystemTime) -> String {
     finish(&lines)
 }
 
+/// One kept tree.
+pub fn kept(tree: &Value) -> String {
+    let name = text(tree, "module").unwrap_or_else(|| "?".into());
+    let mut lines = vec![format!("{name}  {}", text(tree, "id").unwrap_or_else(|| "?".into()))];
+    lines.push(row("kept", &text(tree, "time").unwrap_or_else(|| "?".into())));
+    lines.push(row("why", &text(tree, "reason").unwrap_or_else(|| "?".into())));
+    let (files, folders) = (number(tree, "files"), number(tree, "directories"));
+    lines.push(row("holds", &format!("{files} files, {folders} new directories, {}", bytes(number(tree, "bytes")))));
+    let renamed: Vec<&str> = tree["renamed_in"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !renamed.is_empty() {
+        let more = if renamed.len() > 3 { format!(" and {} more", renamed.len() - 3) } else { String::new() };
+        lines.push(row("names", &format!("were added, moved or removed in {}{more}", renamed[..renamed.len().min(3)].join(", "))));
+    }
+    lines.push(row("where", &text(tree, "path").unwrap_or_else(|| "?".into())));
+    finish(&lines)
+}
+
 fn finish(lines: &[String]) -> String {
     lines.iter().map(|line| one_line(line) + "\n").collect()
 }

@@ -93,6 +93,11 @@ impl Follower {
         self.current.lock().as_ref().map(|current| current.from.to_string())
     }
 
+    /// The hidden directory of this replica.
+    pub fn hidden(&self) -> &OwnedFd {
+        &self.hidden
+    }
+
     /// Generation of the data here.
     pub fn generation(&self) -> Option<Uuid> {
         self.identity.lock().as_ref().map(|identity| identity.current)

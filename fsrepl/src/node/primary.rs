@@ -63,7 +63,7 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
     shared.store_identity(|identity| identity.role = Role::Primary)?;
     registry.remember(&options.name, tree.path(), shared.identity.lock().set)?;
     let answering = shared.clone();
-    let control = control::Control::start(&options.places.run, &options.name, move |verb, _| answers::primary(&answering, verb))?;
+    let control = control::Control::start(&options.places.run, &options.name, move |verb, args| answers::primary(&answering, verb, args))?;
     let outcome = serve(&shared, tree, stop, &report, losses);
     drop(control);
     outcome

@@ -176,6 +176,17 @@ impl Table {
         self.entries(id).write().remove(&id.0);
     }
 
+    /// The objects known with ids from `first` to `last`.
+    pub fn known_in(&self, first: ObjectId, last: ObjectId) -> Vec<(ObjectId, Kind)> {
+        let mut all = Vec::new();
+        for shard in &self.entries {
+            all.extend(
+                shard.read().iter().filter(|(id, _)| (first.0..=last.0).contains(id)).map(|(id, entry)| (ObjectId(*id), entry.kind)),
+            );
+        }
+        all
+    }
+
     /// Number of objects.
     pub fn len(&self) -> usize {
         self.entries.iter().map(|shard| shard.read().len()).sum()
