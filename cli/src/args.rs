@@ -76,6 +76,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Wait until everything written so far is on the disks of both servers
     Sync(SyncArgs),
+    /// Bring the other server up to date now, or say what that would take
+    Resync(ResyncArgs),
     /// Show, or remove, what was kept of changes that lost against the other server's
     Kept(KeptArgs),
     /// Make a key file for a pair of servers
@@ -178,6 +180,25 @@ pub struct SyncArgs {
     pub name: String,
     /// Give up waiting after this time
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ResyncArgs {
+    /// The replica, as `understudy status` names it
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Compare everything, whatever change tracking says
+    #[arg(long)]
+    pub full: bool,
+    /// Only say what a resync would have to look at
+    #[arg(long, conflicts_with_all = ["full", "no_wait"])]
+    pub estimate: bool,
+    /// Do not wait for the end
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Give up waiting after this time; the resync goes on
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
     pub timeout: Duration,
 }
 

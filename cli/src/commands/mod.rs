@@ -7,6 +7,7 @@ mod keygen;
 mod man;
 mod mount;
 mod receive;
+mod resync;
 mod status;
 mod sync;
 
@@ -21,6 +22,7 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Receive(args) => receive::run(args, global),
         Command::Status(args) => status::run(args, global),
         Command::Sync(args) => sync::run(args, global),
+        Command::Resync(args) => resync::run(args, global),
         Command::Kept(args) => kept::run(args, global),
         Command::Keygen(args) => keygen::run(args, global),
         Command::Demo(args) => demo::run(args, global),

@@ -1,5 +1,6 @@
 //! Answers on the control socket.
 
+use super::estimate::estimate;
 use super::identity::hidden_directory;
 use super::supervise::Shared;
 use crate::apply::Outlet;
@@ -13,7 +14,7 @@ use rustix::fd::OwnedFd;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::SystemTime;
 
 pub(super) fn unknown(verb: &str) -> Failure {
@@ -48,9 +49,19 @@ pub(super) fn primary(shared: &Arc<Shared>, verb: &str, args: &Value) -> Result<
     match verb {
         "status" => Ok(primary_status(shared)),
         "sync" => sync(shared),
+        "estimate" => Ok(json!(estimate(&shared.volume.objects, &shared.journal.dirty()))),
+        "resync" => resync_now(shared, args["full"].as_bool().unwrap_or(false)),
         "kept" | "kept-remove" => kept(verb, args, &hidden_of(shared)?, &shared.options.dir),
         other => Err(unknown(other)),
     }
+}
+
+/// Begins a session anew; with `full` it compares everything, whatever the change tracking says.
+fn resync_now(shared: &Arc<Shared>, full: bool) -> Result<Value, Failure> {
+    shared.full_wanted.fetch_or(full, SeqCst);
+    let words = if full { "a full compare was asked for" } else { "a resync was asked for" };
+    shared.primary.drop_peer(words, "asked");
+    Ok(json!({ "schema": 1, "full": full }))
 }
 
 fn hidden_of(shared: &Arc<Shared>) -> Result<OwnedFd, Failure> {

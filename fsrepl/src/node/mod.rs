@@ -4,6 +4,7 @@ mod answers;
 mod connect;
 pub mod control;
 pub mod cover;
+mod estimate;
 pub mod faults;
 mod follow;
 pub mod holders;

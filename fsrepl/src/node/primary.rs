@@ -58,6 +58,7 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
         status: Status::new(report.clone(), waiting),
         progress: Mutex::new(None),
         ending: AtomicBool::new(false),
+        full_wanted: AtomicBool::new(false),
         serving: AtomicBool::new(options.alone),
     });
     shared.store_identity(|identity| identity.role = Role::Primary)?;

@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub status: Status,
     pub progress: Mutex<Option<Arc<Progress>>>,
     pub ending: AtomicBool,
+    /// The operator wants the next session to compare everything.
+    pub full_wanted: AtomicBool,
     /// The application may use the directory: from here on this node never waits for the secondary.
     pub serving: AtomicBool,
 }
