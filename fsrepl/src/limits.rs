@@ -144,6 +144,8 @@ pub const INLINE_FLUSH_PAUSE: u32 = 64;
 pub const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(60);
 /// How long `sync` waits for the secondary's disk.
 pub const SYNC_PATIENCE: Duration = Duration::from_secs(300);
+/// Paths that a look for changes underneath names.
+pub const UNDERNEATH_PATHS: usize = 20;
 /// Objects that an estimate counts.
 pub const ESTIMATE_OBJECTS: usize = 1_000_000;
 /// Kept trees may take one part in this many of the free space at the time.

@@ -22,4 +22,5 @@ pub mod stale;
 mod status;
 pub mod stop;
 mod supervise;
+pub mod underneath;
 pub mod verdict;
