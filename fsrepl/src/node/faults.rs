@@ -28,6 +28,11 @@ pub fn protocol_version() -> Option<u16> {
     })
 }
 
+/// `UNDERSTUDY_TEST_BOOT_ID=TEXT`: this node believes that it runs in another boot.
+pub fn boot_id() -> Option<String> {
+    asked("UNDERSTUDY_TEST_BOOT_ID")
+}
+
 fn asked(variable: &str) -> Option<String> {
     if cfg!(debug_assertions) { std::env::var(variable).ok() } else { None }
 }

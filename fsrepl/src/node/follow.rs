@@ -1,6 +1,6 @@
 //! Following a primary: who is let in, what is recorded when, and what is known when it is gone.
 
-use super::identity::{Identity, Local, Role, Verdict, boot_id, decide, has_data};
+use super::identity::{Identity, Local, Role, Sender, Verdict, boot_id, decide, has_data};
 use super::options::ReceiveOptions;
 use super::registry::Registry;
 use super::status::Status;
@@ -35,6 +35,10 @@ struct Current {
     from: SocketAddr,
     exclude: Vec<String>,
     timeout: Duration,
+    incarnation: Uuid,
+    floor: ObjectId,
+    /// What this node changed alone is given up.
+    loses: bool,
     /// There once the connection is established.
     live: Option<Arc<Session>>,
 }
@@ -151,13 +155,14 @@ impl Follower {
     fn respond(&self, from: SocketAddr, channel: Channel, hello: &[u8]) -> Result<Vec<u8>, Refusal> {
         let hello: Hello = op::decode(hello).map_err(|why| refuse("protocol", format!("its greeting makes no sense: {why}"), ""))?;
         match (channel, hello) {
-            (Channel::Ordered, Hello::Ordered { session, sender, exclude, timeout_ms }) => {
+            (Channel::Ordered, Hello::Ordered { session, sender, incarnation, floor, lost_power, exclude, timeout_ms }) => {
                 self.make_room(&sender)?;
-                let reason = self.admit(&sender)?;
+                let (welcome, loses) = self.admit(&sender, lost_power)?;
                 // The longer of both: neither side may be more impatient than it was told to be.
                 let timeout = Duration::from_millis(timeout_ms.clamp(100, 3_600_000)).max(self.options.peer_timeout);
-                *self.current.lock() = Some(Current { session, sender: *sender, from, exclude, timeout, live: None });
-                Ok(op::encode(&Welcome { reason }))
+                *self.current.lock() =
+                    Some(Current { session, sender: *sender, from, exclude, timeout, incarnation, floor, loses, live: None });
+                Ok(op::encode(&welcome))
             }
             (Channel::Bulk, Hello::Bulk { session }) => {
                 let known = self.current.lock().as_ref().is_some_and(|current| current.session == session);
@@ -191,12 +196,22 @@ impl Follower {
         }
     }
 
-    /// Takes the sender's data if that is right, and records that this copy is in between from now on.
-    fn admit(&self, sender: &Identity) -> Result<String, Refusal> {
+    /// Takes the sender's data if that is right, and records that this copy is in between from now on. Also says
+    /// whether changes of this node are given up.
+    fn admit(&self, sender: &Identity, lost_power: bool) -> Result<(Welcome, bool), Refusal> {
         let mut identity = self.identity.lock();
-        let local = Local { identity: identity.clone(), has_data: self.has_data() };
-        let reason = match decide(sender, local, self.options.discard_local) {
-            Verdict::Accept { reason, .. } => reason,
+        let boot = boot_id().unwrap_or_default();
+        let local = Local {
+            has_data: self.has_data(),
+            lost_power: identity.as_ref().is_some_and(|own| own.lost_power(&boot)),
+            rebooted: identity.as_ref().is_some_and(|own| own.boot_id != boot),
+            identity: identity.clone(),
+        };
+        let decided = decide(&Sender { identity: sender, lost_power }, &local, self.options.discard_local);
+        let (welcome, loses) = match decided {
+            Verdict::Accept { reason, reason_code, compare, loses } => {
+                (Welcome { reason, code: reason_code.into(), compare, next: self.next_id() }, loses)
+            }
             Verdict::Refuse { reason, reason_code, cure } => return Err(Refusal { reason, code: reason_code.into(), cure }),
         };
         let record = |why: String| refuse("disk", format!("it cannot record who it follows: {why}"), "see its log");
@@ -206,10 +221,13 @@ impl Follower {
         };
         next.role = Role::Secondary;
         next.data = Data::Inconsistent;
+        next.in_sync_open = false;
+        next.boot_id = boot;
         next.store(&self.root).map_err(|failure| record(failure.to_string()))?;
         *identity = Some(next);
         self.registry.remember(&self.options.name, &self.dir, sender.set).map_err(|failure| record(failure.to_string()))?;
-        Ok(reason)
+        tracing::info!(reason = welcome.reason, code = welcome.code, compare = ?welcome.compare, "following a primary");
+        Ok((welcome, loses))
     }
 
     fn has_data(&self) -> bool {
@@ -372,9 +390,8 @@ impl Keeper for Follower {
         let boot = boot_id().unwrap_or_default();
         self.store(|identity| {
             identity.adopt(&sender);
-            identity.data = Data::Uptodate;
-            identity.in_sync_open = true;
-            identity.boot_id = boot;
+            identity.checkpoint = sender.checkpoint + 1;
+            identity.now_in_sync(boot);
             identity.last_sync = Some(super::answers::rfc3339(std::time::SystemTime::now()));
         })?;
         *self.unwanted.lock() = None;

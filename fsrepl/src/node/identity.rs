@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use uuid::Uuid;
 
-pub use super::verdict::{Local, Verdict, decide, has_data};
+pub use super::verdict::{Local, Sender, Verdict, decide, has_data};
 
 pub use crate::apply::HIDDEN;
 const FILE: &str = "identity";
@@ -47,6 +47,10 @@ pub struct Identity {
     /// Generation of the data: a new one is minted whenever one side goes on alone. Nil until the
     /// first copy is complete.
     pub current: Uuid,
+    /// Generation since which this side's dirty log counts: the last one that both replicas had, when they were
+    /// equal. Nil while they never were. (DRBD calls it the bitmap's.)
+    #[serde(default)]
+    pub base: Uuid,
     /// Former generations, newest first, at most [`IDENTITY_HISTORY`].
     pub history: Vec<Uuid>,
     /// Last role.
@@ -59,7 +63,8 @@ pub struct Identity {
     pub in_sync_open: bool,
     /// Boot during which `in_sync_open` was set.
     pub boot_id: String,
-    /// Counts checkpoints, never goes back.
+    /// Counts the checkpoints that both disks took part in, and never goes back: a disk that was put back in time
+    /// is behind its peer's count.
     pub checkpoint: u64,
     /// When the pair was last in sync (RFC 3339).
     pub last_sync: Option<String>,
@@ -73,6 +78,7 @@ impl Identity {
             name: name.to_owned(),
             node: Uuid::new_v4(),
             current: Uuid::new_v4(),
+            base: Uuid::nil(),
             history: Vec::new(),
             role: Role::None,
             data: Data::Uptodate,
@@ -95,6 +101,21 @@ impl Identity {
             data: Data::Inconsistent,
             ..Identity::create(name)
         }
+    }
+
+    /// Both replicas are equal and on their disks, in boot `boot`: change tracking counts from here.
+    pub fn now_in_sync(&mut self, boot: String) {
+        self.base = self.current;
+        self.data = Data::Uptodate;
+        self.peer_outdated = false;
+        self.in_sync_open = true;
+        self.boot_id = boot;
+    }
+
+    /// The machine went down while the pair was in sync: what was acknowledged from memory may be missing here.
+    /// `boot` is the boot of today.
+    pub fn lost_power(&self, boot: &str) -> bool {
+        self.in_sync_open && self.boot_id != boot
     }
 
     /// Starts a generation: the peer does not follow any more.
@@ -144,6 +165,9 @@ impl Identity {
 
 /// Names the boot the kernel is in: the page cache survived exactly if this did not change.
 pub fn boot_id() -> io::Result<String> {
+    if let Some(boot) = super::faults::boot_id() {
+        return Ok(boot);
+    }
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 

@@ -1,7 +1,18 @@
-//! Whether a receiver may take a sender's data: one table over the generations of both.
+//! Whether a receiver may take a sender's data, and what has to be compared then: one table over the generations
+//! of both. In words: docs/generations.md. Clocks decide nothing.
 
-use super::identity::{Identity, Role};
+use super::identity::Identity;
+use crate::replica::hello::Compare;
 use crate::report::Data;
+
+/// What the sender says of itself.
+#[derive(Clone, Debug)]
+pub struct Sender<'a> {
+    /// Its identity.
+    pub identity: &'a Identity,
+    /// Its machine went down while the pair was in sync.
+    pub lost_power: bool,
+}
 
 /// What the receiver has.
 #[derive(Clone, Debug, Default)]
@@ -10,6 +21,10 @@ pub struct Local {
     pub identity: Option<Identity>,
     /// The directory holds anything that an application could miss ([`has_data`]).
     pub has_data: bool,
+    /// Its machine went down while the pair was in sync.
+    pub lost_power: bool,
+    /// Its machine went down since a copy into it began.
+    pub rebooted: bool,
 }
 
 /// The answer, with its reason for people and for machines.
@@ -21,8 +36,10 @@ pub enum Verdict {
         reason: String,
         /// Stable.
         reason_code: &'static str,
-        /// What was tracked does not suffice: every object has to be compared.
-        full_compare: bool,
+        /// What has to be compared.
+        compare: Compare,
+        /// What this side changed since both were equal is undone: it is to be kept aside first.
+        loses: bool,
     },
     /// Leave the local data alone.
     Refuse {
@@ -82,24 +99,37 @@ fn relation(sender: &Identity, local: &Local) -> Relation {
 /// Decides whether a receiver with `local` takes the data of `sender`. Generations decide, never
 /// times. `discard_local` is the operator's word that local data may be lost; it does not
 /// cover data that is *newer* than the sender's, because a service file may carry it for years.
-pub fn decide(sender: &Identity, local: Local, discard_local: bool) -> Verdict {
-    let full = local.identity.as_ref().is_none_or(|own| untracked(sender, own));
-    match (relation(sender, &local), discard_local) {
+pub fn decide(sender: &Sender<'_>, local: &Local, discard_local: bool) -> Verdict {
+    let tracked = local.identity.as_ref().map_or(Compare::Content, |own| tracking(sender.identity, own));
+    match (relation(sender.identity, local), discard_local) {
         (Relation::SenderIncomplete, _) => {
             refuse("sender_incomplete", "the sender's own copy was never completed", "let the node that has the whole data send")
         }
-        (Relation::Empty, _) => accept("local_empty", "the directory is empty: everything is copied", true),
-        (Relation::Unfinished, _) => accept("copy_unfinished", "the first copy goes on", true),
-        (Relation::Same, _) => accept("same_generation", "the same generation on both sides", full),
-        (Relation::Older, _) => accept("local_outdated", "the sender went on alone: what changed is copied", full),
+        (Relation::Empty, _) => accept("local_empty", "the directory is empty: everything is copied", Compare::Attributes),
+        // After a crash a file can have its size and time without its content.
+        (Relation::Unfinished, _) if local.rebooted => {
+            accept("copy_unfinished", "the first copy goes on; this machine went down meanwhile, so content is compared", Compare::Content)
+        }
+        (Relation::Unfinished, _) => accept("copy_unfinished", "the first copy goes on", Compare::Attributes),
+        (Relation::Same, _) if sender.lost_power && holds_more(local) => refuse(
+            "sender_lost_power",
+            "the sender's machine went down while both were in sync, and this node's did not: acknowledged changes may be here only",
+            "run `understudy mount` on this node and `understudy receive` on the other",
+        ),
+        (Relation::Same, _) => accept("same_generation", words("the same generation on both sides", tracked), tracked),
+        (Relation::Older, _) => accept("local_outdated", words("the sender went on alone", tracked), tracked),
         (Relation::Newer, _) => refuse(
             "local_newer",
             "this node's data is newer: it went on alone after the sender's",
             "run `understudy mount` on this node and `understudy receive` on the other; to give up what only this \
              node has, remove .understudy in this directory and start with --discard-local",
         ),
-        (Relation::Diverged | Relation::Foreign | Relation::Unmarked, true) => {
-            accept("local_discarded", "the local data is given up by --discard-local", true)
+        (Relation::Diverged, true) => {
+            let reason = words("what this node changed alone is given up by --discard-local", tracked);
+            lose(accept("local_discarded", reason, tracked))
+        }
+        (Relation::Foreign | Relation::Unmarked, true) => {
+            accept("local_discarded", "the local data is given up by --discard-local", Compare::Attributes)
         }
         (Relation::Diverged, false) => refuse(
             "diverged",
@@ -119,18 +149,40 @@ pub fn decide(sender: &Identity, local: Local, discard_local: bool) -> Verdict {
     }
 }
 
-/// Whether something may differ that neither side's change tracking holds.
-fn untracked(sender: &Identity, own: &Identity) -> bool {
-    // A former primary may hold operations that it never sent.
-    let surplus = own.role == Role::Primary;
-    let torn = own.data == Data::Inconsistent;
-    // One checkpoint apart is a crash between the two writes; more is a disk put back in time.
-    let rolled_back = own.current == sender.current && own.checkpoint.abs_diff(sender.checkpoint) > 1;
-    surplus || torn || rolled_back
+fn words(reason: &str, compare: Compare) -> String {
+    match compare {
+        Compare::Changed => format!("{reason}: what changed is compared"),
+        Compare::Attributes | Compare::Content => format!("{reason}, and change tracking does not reach back: everything is compared"),
+    }
 }
 
-fn accept(reason_code: &'static str, reason: &str, full_compare: bool) -> Verdict {
-    Verdict::Accept { reason: reason.to_owned(), reason_code, full_compare }
+/// Whether this node surely has all that was acknowledged in its generation.
+fn holds_more(local: &Local) -> bool {
+    let followed = local.identity.as_ref().is_some_and(|own| own.in_sync_open && own.data == Data::Uptodate);
+    followed && !local.lost_power
+}
+
+/// What the dirty logs of both sides are good for. They name everything in which the replicas differ if both
+/// count since the point at which the replicas were equal last, or since an earlier one. The secondary records that
+/// point first; a primary that went down before it did the same still counts since the one before.
+fn tracking(sender: &Identity, own: &Identity) -> Compare {
+    let counting = !sender.base.is_nil() && !own.base.is_nil();
+    let common = own.base == sender.base || own.base == sender.current || sender.base == own.current;
+    let common = counting && common;
+    // One checkpoint apart is a crash between the two writes; more is a disk put back in time.
+    let rolled_back = own.checkpoint.abs_diff(sender.checkpoint) > 1;
+    if common && !rolled_back { Compare::Changed } else { Compare::Content }
+}
+
+fn accept(reason_code: &'static str, reason: impl Into<String>, compare: Compare) -> Verdict {
+    Verdict::Accept { reason: reason.into(), reason_code, compare, loses: false }
+}
+
+fn lose(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Accept { reason, reason_code, compare, .. } => Verdict::Accept { reason, reason_code, compare, loses: true },
+        refused => refused,
+    }
 }
 
 fn refuse(reason_code: &'static str, reason: &str, cure: &str) -> Verdict {

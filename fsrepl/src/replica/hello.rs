@@ -1,5 +1,6 @@
 //! What two nodes tell each other before the first operation.
 
+use crate::id::ObjectId;
 use crate::node::identity::Identity;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -13,6 +14,12 @@ pub enum Hello {
         session: Uuid,
         /// Who the primary is.
         sender: Box<Identity>,
+        /// Of this run of the primary: ids that it gave earlier and nobody noted durably may be given again.
+        incarnation: Uuid,
+        /// Objects with higher ids may differ in everything.
+        floor: ObjectId,
+        /// Its machine went down while the pair was in sync.
+        lost_power: bool,
         /// What stays local.
         exclude: Vec<String>,
         /// Silence after which each side counts the other as lost, in milliseconds.
@@ -30,6 +37,23 @@ pub enum Hello {
 pub struct Welcome {
     /// Why, in the operator's words.
     pub reason: String,
+    /// The same, stable.
+    pub code: String,
+    /// What has to be compared.
+    pub compare: Compare,
+    /// Ids below are taken on this side.
+    pub next: ObjectId,
+}
+
+/// What a resync compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Compare {
+    /// What either side's change tracking names.
+    Changed,
+    /// Names and attributes of everything; content where size or modification time differ.
+    Attributes,
+    /// Everything.
+    Content,
 }
 
 /// Acceptor to connector, when it does not: travels as the text of the refusal.
