@@ -144,3 +144,16 @@ pub const INLINE_FLUSH_PAUSE: u32 = 64;
 pub const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(60);
 /// How long `sync` waits for the secondary's disk.
 pub const SYNC_PATIENCE: Duration = Duration::from_secs(300);
+
+// The table of objects.
+
+/// Objects kept in memory although they are on disk, soft: twice as many at most, beyond what the kernel holds.
+pub const OBJECTS_IN_MEMORY: usize = 128 * 1024;
+/// Changes of the table that wait in memory before they are written (not flushed) at the next chance;
+pub const OBJECTS_PENDING: usize = 16 * 1024;
+/// beyond this many, whoever makes the next one writes them.
+pub const OBJECTS_PENDING_MOST: usize = 64 * 1024;
+/// Cache of the table's database, in bytes.
+pub const OBJECTS_CACHE: usize = 16 * 1024 * 1024;
+/// Ids in a range up to which they are looked up one by one instead of walking all that is in memory.
+pub const OBJECTS_RANGE: u64 = 8 * 1024;
