@@ -155,5 +155,7 @@ pub const OBJECTS_PENDING: usize = 16 * 1024;
 pub const OBJECTS_PENDING_MOST: usize = 64 * 1024;
 /// Cache of the table's database, in bytes.
 pub const OBJECTS_CACHE: usize = 16 * 1024 * 1024;
+/// Room on disk that the database holds beyond its end, in bytes.
+pub const OBJECTS_ROOM: u64 = 1024 * 1024;
 /// Ids in a range up to which they are looked up one by one instead of walking all that is in memory.
 pub const OBJECTS_RANGE: u64 = 8 * 1024;

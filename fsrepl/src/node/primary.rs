@@ -164,7 +164,14 @@ fn leave(shared: &Arc<Shared>) -> Outcome {
     here.map_err(|why| failed(&shared.options.dir, why))?;
     let (highest, _) = shared.primary.progress();
     let (stable, floor) = if mirrored && still && matches!(there, Ok(Ok(()))) { (highest, birth) } else { (0, table.floor()) };
-    table.commit(floor).map_err(|why| failed(&shared.options.dir, why))?;
+    let stable = match table.commit(floor) {
+        Ok(()) => stable,
+        Err(why) => {
+            // A full disk must not keep anybody from leaving: the marks stay.
+            tracing::warn!(%why, "the table of objects could not be written: some inode numbers will change");
+            0
+        }
+    };
     shared.store_identity(|identity| identity.in_sync_open = false)?;
     shared.journal.close_clean(stable, birth).map_err(|why| failed(&shared.options.dir, why))
 }

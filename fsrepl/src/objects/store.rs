@@ -4,18 +4,19 @@
 use super::{Entry, Kind};
 use crate::apply::identity;
 use crate::id::ObjectId;
-use crate::limits::OBJECTS_CACHE;
+use crate::limits::{OBJECTS_CACHE, OBJECTS_ROOM};
 use crate::sys::Handle;
 use parking_lot::RwLock;
 use redb::backends::FileBackend;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, openat, renameat};
+use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, openat, renameat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use uuid::Uuid;
 
 const FILE: &str = "objects.redb";
@@ -49,7 +50,29 @@ pub struct Store {
     dir: OwnedFd,
     root: Handle,
     /// None where opening it again failed.
-    database: RwLock<Option<Database>>,
+    open: RwLock<Option<Open>>,
+}
+
+struct Open {
+    database: Database,
+    file: File,
+    /// Length up to which the file has its room on disk.
+    held: AtomicU64,
+}
+
+impl Open {
+    /// Takes room for what the file may need soon: a full disk must not keep a few changes from being written, when
+    /// nothing new can be made anyway.
+    fn hold_room(&self) {
+        let Ok(length) = self.file.metadata().map(|metadata| metadata.len()) else { return };
+        if length == self.held.load(Relaxed) {
+            return;
+        }
+        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, length + OBJECTS_ROOM) {
+            Ok(()) | Err(Errno::OPNOTSUPP) => self.held.store(length, Relaxed),
+            Err(why) => tracing::debug!(%why, "no room in reserve for the table of objects"),
+        }
+    }
 }
 
 /// One transaction's worth of changes.
@@ -83,24 +106,24 @@ impl Store {
     /// objects it holds: in a copy of the whole directory handles mean nothing.
     pub fn open(dir: impl AsFd, root: &Handle) -> io::Result<(Store, Meta)> {
         let dir = rustix::io::fcntl_dupfd_cloexec(dir, 0)?;
-        let (database, meta) = open_or_begin(&dir, root)?;
-        Ok((Store { dir, root: root.clone(), database: RwLock::new(Some(database)) }, meta))
+        let (open, meta) = open_or_begin(&dir, root)?;
+        Ok((Store { dir, root: root.clone(), open: RwLock::new(Some(open)) }, meta))
     }
 
     /// After a failure nothing can be read or written until the database is opened again. What was not made
     /// durable before is lost.
     pub fn reopen(&self) -> io::Result<Meta> {
-        let mut database = self.database.write();
-        *database = None;
+        let mut open = self.open.write();
+        *open = None;
         let (again, meta) = open_or_begin(&self.dir, &self.root)?;
-        *database = Some(again);
+        *open = Some(again);
         Ok(meta)
     }
 
     fn read<T>(&self, read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>) -> io::Result<T> {
-        let database = self.database.read();
-        let database = database.as_ref().ok_or_else(|| io::Error::other("the table of objects is closed"))?;
-        read(&database.begin_read().map_err(failed)?).map_err(failed)
+        let open = self.open.read();
+        let open = open.as_ref().ok_or_else(|| io::Error::other("the table of objects is closed"))?;
+        read(&open.database.begin_read().map_err(failed)?).map_err(failed)
     }
 
     /// The object, if it is there and whole.
@@ -134,14 +157,17 @@ impl Store {
     fn change<T>(&self, durable: bool, change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>) -> io::Result<T> {
         // It may grow, and may be opened anew, in a thread that acts for a user.
         identity::as_root();
-        let database = self.database.read();
-        let database = database.as_ref().ok_or_else(|| io::Error::other("the table of objects is closed"))?;
-        let mut write = database.begin_write().map_err(failed)?;
+        let open = self.open.read();
+        let open = open.as_ref().ok_or_else(|| io::Error::other("the table of objects is closed"))?;
+        let mut write = open.database.begin_write().map_err(failed)?;
         write.set_durability(if durable { Durability::Immediate } else { Durability::None }).map_err(failed)?;
         // Opening after a crash must not walk through everything.
         write.set_quick_repair(durable);
         let outcome = change(&write).map_err(failed)?;
         write.commit().map_err(failed)?;
+        if durable {
+            open.hold_room();
+        }
         Ok(outcome)
     }
 
@@ -214,7 +240,7 @@ fn unlink(inodes: &mut Inodes<'_>, inode: u64, id: ObjectId) -> Result<(), redb:
     Ok(())
 }
 
-fn open_or_begin(dir: &OwnedFd, root: &Handle) -> io::Result<(Database, Meta)> {
+fn open_or_begin(dir: &OwnedFd, root: &Handle) -> io::Result<(Open, Meta)> {
     match open_one(dir, root) {
         Err(why) if why.kind() == io::ErrorKind::InvalidData => {
             tracing::warn!(%why, aside = ASIDE, "the table of objects cannot be read and is begun anew: the next sync compares everything");
@@ -225,7 +251,7 @@ fn open_or_begin(dir: &OwnedFd, root: &Handle) -> io::Result<(Database, Meta)> {
     }
 }
 
-fn open_one(dir: &OwnedFd, root: &Handle) -> io::Result<(Database, Meta)> {
+fn open_one(dir: &OwnedFd, root: &Handle) -> io::Result<(Open, Meta)> {
     identity::as_root();
     let new = match rustix::fs::statat(dir, FILE, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat.st_size == 0,
@@ -234,23 +260,24 @@ fn open_one(dir: &OwnedFd, root: &Handle) -> io::Result<(Database, Meta)> {
     };
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = File::from(openat(dir, FILE, flags, Mode::RUSR | Mode::WUSR)?);
+    let own = file.try_clone()?;
     let mut builder = Database::builder();
     builder.set_cache_size(OBJECTS_CACHE);
     // Nothing of ours is touched by a panic in there; what it does not understand is damage.
     let opened = catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(FileBackend::new(file)?)));
     let database = opened.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it makes no sense"))?.map_err(failed)?;
     if new {
-        let meta = Meta::default();
         let mut write = database.begin_write().map_err(failed)?;
         write.set_quick_repair(true);
-        prepare(&write, &meta).map_err(failed)?;
+        prepare(&write, &Meta::default()).map_err(failed)?;
         write_root(&write, root).map_err(failed)?;
         write.commit().map_err(failed)?;
         rustix::fs::fsync(dir)?;
-        return Ok((database, meta));
     }
     let meta = read_meta(&database, root)?;
-    Ok((database, meta))
+    let open = Open { database, file: own, held: AtomicU64::new(0) };
+    open.hold_room();
+    Ok((open, meta))
 }
 
 fn prepare(write: &WriteTransaction, meta: &Meta) -> Result<(), redb::Error> {

@@ -342,6 +342,37 @@ fn a_failed_write_loses_nothing_that_is_in_memory() {
     assert_eq!(objects.table.by_inode(2), Some(young));
 }
 
+/// A full disk: what little there is to write still fits, and what does not fit is written when there is room again.
+#[test]
+fn a_full_disk_keeps_nothing_from_being_known() {
+    crate::sys::in_private_mounts(|| {
+        let place = Place::new();
+        let size = c"size=24m";
+        rustix::mount::mount("none", place.temp.path(), "tmpfs", rustix::mount::MountFlags::empty(), Some(size)).unwrap();
+        std::fs::create_dir(place.path("hidden")).unwrap();
+        let objects = place.open();
+        let table = &objects.table;
+        let old = table.add(made_up(70_000));
+        table.commit(old).unwrap();
+        let filler = std::fs::write(place.path("filler"), vec![1; 32 << 20]);
+        assert_eq!(filler.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        let few = (2..100).map(|inode| table.add(made_up(inode))).last().unwrap();
+        table.commit(few).unwrap();
+        let many = (100..50_000).map(|inode| table.add(made_up(inode))).last().unwrap();
+        assert!(table.commit(many).is_err());
+        assert_eq!(table.floor(), few);
+        assert_eq!((table.by_inode(70_000), table.by_inode(49_999)), (Some(old), Some(many)));
+        table.remove(old);
+        std::fs::remove_file(place.path("filler")).unwrap();
+        table.commit(many).unwrap();
+        let objects = place.crash(objects);
+        assert_eq!((objects.table.floor(), objects.table.by_inode(70_000), objects.table.by_inode(49_999)), (many, None, Some(many)));
+        assert_eq!(objects.table.len(), 49_999);
+        drop(objects);
+        rustix::mount::unmount(place.temp.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+    });
+}
+
 /// Many threads make, remove, look and find while others commit and trim: nothing is lost or comes back.
 #[test]
 fn commits_and_trims_beside_changes() {
