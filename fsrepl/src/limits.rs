@@ -154,3 +154,18 @@ pub const KEPT_SHARE: u64 = 2;
 pub const KEPT_MANIFEST: u64 = 1024 * 1024;
 /// Directories named in a manifest.
 pub const KEPT_DIRECTORIES: usize = 1000;
+
+// The table of objects.
+
+/// Objects kept in memory although they are on disk, soft: twice as many at most, beyond what the kernel holds.
+pub const OBJECTS_IN_MEMORY: usize = 128 * 1024;
+/// Changes of the table that wait in memory before they are written (not flushed) at the next chance;
+pub const OBJECTS_PENDING: usize = 16 * 1024;
+/// beyond this many, whoever makes the next one writes them.
+pub const OBJECTS_PENDING_MOST: usize = 64 * 1024;
+/// Cache of the table's database, in bytes.
+pub const OBJECTS_CACHE: usize = 16 * 1024 * 1024;
+/// Room on disk that the database holds beyond its end, in bytes.
+pub const OBJECTS_ROOM: u64 = 1024 * 1024;
+/// Ids in a range up to which they are looked up one by one instead of walking all that is in memory.
+pub const OBJECTS_RANGE: u64 = 8 * 1024;

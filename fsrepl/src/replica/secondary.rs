@@ -63,9 +63,10 @@ struct Flush {
 
 enum What {
     Objects(Touched),
-    All,
-    InSync,
-    Left,
+    /// Everything, with ids up to this one.
+    All(ObjectId),
+    InSync(ObjectId),
+    Left(ObjectId),
 }
 
 /// One session with a primary.
@@ -257,16 +258,17 @@ impl Session {
             What::Objects(Touched::Objects(objects)) => {
                 objects.iter().filter(|live| live.flushable()).try_for_each(|live| flush(live, job.data_only)).map_err(words)
             }
-            What::All | What::InSync | What::Left => {
+            What::All(floor) | What::InSync(floor) | What::Left(floor) => {
                 self.objects.write_old_times(0);
                 sys::syncfs(self.objects.root()).map_err(words)?;
+                self.objects.table.commit(*floor).map_err(|why| why.to_string())?;
                 match job.what {
-                    What::InSync => {
+                    What::InSync(_) => {
                         self.keeper.in_sync()?;
                         self.synced.store(true, SeqCst);
                         Ok(())
                     }
-                    What::Left => self.keeper.left(),
+                    What::Left(_) => self.keeper.left(),
                     _ => Ok(()),
                 }
             }
@@ -403,10 +405,10 @@ impl Order<'_> {
             kind::SYNC_DONE => {
                 syncing(&mut self.target, &mut Target::purge)?;
                 self.target = None;
-                return Ok(Some(What::InSync));
+                return Ok(Some(What::InSync(ObjectId(op.offset))));
             }
-            kind::SYNC_ALL => return Ok(Some(What::All)),
-            kind::LEAVE => return Ok(Some(What::Left)),
+            kind::SYNC_ALL => return Ok(Some(What::All(ObjectId(op.offset)))),
+            kind::LEAVE => return Ok(Some(What::Left(ObjectId(op.offset)))),
             kind::UNLINK | kind::RENAME => {
                 let touched = self.unlink_or_rename(op)?;
                 return Ok(stable.then_some(What::Objects(touched)));
