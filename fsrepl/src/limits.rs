@@ -111,6 +111,8 @@ pub const RESYNC_NAMES: usize = 512;
 pub const RESYNC_NAMES_BYTES: usize = 256 * 1024;
 /// Content that is compared and sent under one hold of the object's lock.
 pub const RESYNC_PIECE: usize = 1024 * 1024;
+/// Marks in one answer: 16 bytes each, and less than [`FRAME_BODY`] with what describes them.
+pub const RESYNC_MARKS: usize = 16 * 1024;
 /// Objects that one question to the secondary covers.
 pub const RESYNC_ROUND: usize = 512;
 /// Bytes of a resync in flight, beyond what one hold of a lock brings (a piece of content, all names of a

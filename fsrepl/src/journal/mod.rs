@@ -138,6 +138,21 @@ impl Journal {
         journal.install(dir, log)
     }
 
+    /// A new log in `dir` in place of any old one, with nothing marked: this replica equals its peer, and both have
+    /// all objects up to `floor`.
+    pub fn create_equal(dir: impl AsFd, limits: Limits, floor: ObjectId) -> io::Result<Journal> {
+        let (journal, log) = Journal::prepare(limits.slots(), &DirtySet::new([], floor), Vec::new());
+        journal.install(dir, log)
+    }
+
+    /// Both nodes have all objects up to `floor`. For a node that follows: whoever leads uses [`Journal::cut`].
+    pub fn raise_floor(&self, floor: ObjectId) -> io::Result<()> {
+        let mut core = self.core.lock();
+        core.floor = core.floor.max(floor);
+        self.announced.fetch_max(core.floor.0, SeqCst);
+        self.settle(core)
+    }
+
     /// Opens the log in `dir` and says what the last run left. A log that is missing or damaged is
     /// made anew, with everything dirty.
     pub fn open(dir: impl AsFd, limits: Limits) -> io::Result<(Journal, Recovered)> {

@@ -377,6 +377,12 @@ impl DirtySet {
         DirtySet::new(self.keys().chain(other.keys()), self.birth_floor.min(other.birth_floor))
     }
 
+    /// The same marks, with objects above `floor` dirty by definition if that is more of them.
+    pub fn above(mut self, floor: ObjectId) -> DirtySet {
+        self.birth_floor = self.birth_floor.min(floor);
+        self
+    }
+
     /// The marks as they travel ([`DirtySet::from_wire`]).
     pub fn to_wire(&self) -> Vec<(u64, u64)> {
         self.keys.iter().map(|key| (key.base, key.tail)).collect()

@@ -145,7 +145,7 @@ fn sync(shared: &Arc<Shared>) -> Result<Value, Failure> {
     shared.volume.objects.write_old_times(0);
     let (sender, answered) = bounded(1);
     let both = shared.primary.mode() == Mode::Mirror;
-    shared.primary.request(kind::SYNC_ALL, shared.volume.objects.table.floor(), sender);
+    shared.primary.request(kind::SYNC_ALL, (shared.volume.objects.table.floor(), 0), sender);
     crate::sys::syncfs(&shared.root).map_err(|why| failed(why.to_string()))?;
     shared.primary.help();
     match answered.recv_timeout(crate::limits::SYNC_PATIENCE) {

@@ -2,9 +2,10 @@
 
 use super::identity::Identity;
 use super::options::MountOptions;
-use crate::id::Seq;
-use crate::limits::{CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT};
-use crate::op::{self, Answer, Query, kind};
+use crate::id::{ObjectId, Seq};
+use crate::journal::DirtySet;
+use crate::limits::{CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, JOURNAL_SLOTS_MAX};
+use crate::op::{self, Answer, Query, Question, Said, kind};
 use crate::replica::hello::{Hello, Refusal, Welcome};
 use crate::replica::primary::{Mode, Primary, Source};
 use crate::resync::Ask;
@@ -53,13 +54,27 @@ impl From<HandshakeError> for Fault {
     }
 }
 
+/// What a primary says of its run.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// Of this process.
+    pub incarnation: Uuid,
+    /// Objects with higher ids may differ in everything.
+    pub floor: ObjectId,
+    /// Its machine went down while the pair was in sync.
+    pub lost_power: bool,
+}
+
 /// Connects once.
-pub fn connect(options: &MountOptions, identity: &Identity) -> Result<Connected, Fault> {
+pub fn connect(options: &MountOptions, identity: &Identity, opening: Opening) -> Result<Connected, Fault> {
     let to = options.to.ok_or_else(|| refusal("usage", "no secondary is named", "name it with --to IP:PORT"))?;
     let session = Uuid::new_v4();
     let hello = Hello::Ordered {
         session,
         sender: Box::new(identity.clone()),
+        incarnation: opening.incarnation,
+        floor: opening.floor,
+        lost_power: opening.lost_power,
         exclude: options.exclude.clone(),
         timeout_ms: options.peer_timeout.as_millis() as u64,
     };
@@ -104,6 +119,27 @@ impl Bulk {
 
     fn alive(&self) -> bool {
         self.primary.as_ref().is_none_or(|(primary, epoch)| primary.mode() == Mode::Syncing(*epoch))
+    }
+}
+
+impl Bulk {
+    /// All marks of the secondary.
+    pub fn marks(&mut self) -> Result<DirtySet, String> {
+        let (mut keys, mut number) = (Vec::new(), 0);
+        loop {
+            number += 1;
+            let query = Query { number, question: Question::Marks(keys.len() as u64) };
+            match self.ask(&query, 0)?.said {
+                Said::Marks { keys: part, birth_floor, more } => {
+                    let more = more && !part.is_empty() && keys.len() < JOURNAL_SLOTS_MAX;
+                    keys.extend(part);
+                    if !more {
+                        return Ok(DirtySet::from_wire(keys, birth_floor));
+                    }
+                }
+                _ => return Err("the answer is not to this question".into()),
+            }
+        }
     }
 }
 

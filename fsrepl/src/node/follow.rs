@@ -6,10 +6,12 @@ use super::registry::Registry;
 use super::status::Status;
 use crate::apply::{Exclude, read_directory};
 use crate::id::ObjectId;
-use crate::limits::{ACCEPT_AT_ONCE, HANDSHAKE_TIMEOUT, RETRY_IS_NEWS};
+use crate::journal::{self, Journal};
+use crate::kept;
+use crate::limits::{ACCEPT_AT_ONCE, HANDSHAKE_TIMEOUT, RESYNC_MARKS, RETRY_IS_NEWS};
 use crate::objects::Objects;
 use crate::op::{self, Answer, Query, Question, Said, kind};
-use crate::replica::hello::{Hello, Refusal, Welcome};
+use crate::replica::hello::{Compare, Hello, Refusal, Welcome};
 use crate::replica::primary::Source;
 use crate::replica::pulse::{Pulse, TICK, Verdict as Beat};
 use crate::replica::secondary::{Keeper, Session};
@@ -37,6 +39,7 @@ struct Current {
     timeout: Duration,
     incarnation: Uuid,
     floor: ObjectId,
+    compare: Compare,
     /// What this node changed alone is given up.
     loses: bool,
     /// There once the connection is established.
@@ -49,6 +52,8 @@ pub(super) struct Follower {
     dir: PathBuf,
     root: OwnedFd,
     hidden: OwnedFd,
+    /// What this node changed when it led, or lacks of a resync that was not finished.
+    journal: Mutex<Arc<Journal>>,
     identity: Mutex<Option<Identity>>,
     registry: Registry,
     pub status: Status,
@@ -69,8 +74,8 @@ impl Follower {
     pub fn new(
         options: ReceiveOptions,
         dir: PathBuf,
-        root: OwnedFd,
-        hidden: OwnedFd,
+        (root, hidden): (OwnedFd, OwnedFd),
+        journal: Journal,
         identity: Option<Identity>,
         registry: Registry,
         report: Reporter,
@@ -82,6 +87,7 @@ impl Follower {
             dir,
             root,
             hidden,
+            journal: Mutex::new(Arc::new(journal)),
             identity: Mutex::new(identity),
             registry,
             status: Status::new(report, line),
@@ -161,10 +167,11 @@ impl Follower {
             (Channel::Ordered, Hello::Ordered { session, sender, incarnation, floor, lost_power, exclude, timeout_ms }) => {
                 self.make_room(&sender)?;
                 let (welcome, loses) = self.admit(&sender, lost_power)?;
+                let compare = welcome.compare;
                 // The longer of both: neither side may be more impatient than it was told to be.
                 let timeout = Duration::from_millis(timeout_ms.clamp(100, 3_600_000)).max(self.options.peer_timeout);
                 *self.current.lock() =
-                    Some(Current { session, sender: *sender, from, exclude, timeout, incarnation, floor, loses, live: None });
+                    Some(Current { session, sender: *sender, from, exclude, timeout, incarnation, floor, compare, loses, live: None });
                 Ok(op::encode(&welcome))
             }
             (Channel::Bulk, Hello::Bulk { session }) => {
@@ -172,7 +179,13 @@ impl Follower {
                 if !known {
                     return Err(refuse("session", "the session is over", "connect again"));
                 }
-                Ok(op::encode(&Welcome { reason: String::new() }))
+                Ok(op::encode(&Welcome {
+                    reason: String::new(),
+                    code: String::new(),
+                    compare: Compare::Content,
+                    session: 0,
+                    next: ObjectId(0),
+                }))
             }
             _ => Err(refuse("protocol", "a greeting for another kind of connection", "run the same version on both nodes")),
         }
@@ -213,7 +226,8 @@ impl Follower {
         let decided = decide(&Sender { identity: sender, lost_power }, &local, self.options.discard_local);
         let (welcome, loses) = match decided {
             Verdict::Accept { reason, reason_code, compare, loses } => {
-                (Welcome { reason, code: reason_code.into(), compare, next: self.next_id() }, loses)
+                let session = local.identity.as_ref().map_or(0, |own| own.session).max(sender.session) + 1;
+                (Welcome { reason, code: reason_code.into(), compare, session, next: self.next_id() }, loses)
             }
             Verdict::Refuse { reason, reason_code, cure } => return Err(Refusal { reason, code: reason_code.into(), cure }),
         };
@@ -226,6 +240,7 @@ impl Follower {
         next.data = Data::Inconsistent;
         next.in_sync_open = false;
         next.boot_id = boot;
+        next.session = welcome.session;
         next.store(&self.root).map_err(|failure| record(failure.to_string()))?;
         *identity = Some(next);
         self.registry.remember(&self.options.name, &self.dir, sender.set).map_err(|failure| record(failure.to_string()))?;
@@ -256,15 +271,17 @@ impl Follower {
     fn serve_ordered(self: &Arc<Follower>, stream: TcpStream, established: Established) -> io::Result<()> {
         let link = uring::open(stream, Use::OrderedSecondary)?;
         let objects = self.objects()?;
-        // Until the session begins with what both know, it begins with nothing.
-        objects.clear()?;
-        let session = Session::new(objects, link.clone(), established.sealer, self.clone());
-        let (timeout, exclude, from) = {
-            let mut current = self.current.lock();
-            let Some(current) = current.as_mut() else { return Ok(()) };
-            current.live = Some(session.clone());
-            (current.timeout, current.exclude.clone(), current.from)
+        let (timeout, exclude, from, loses) = {
+            let current = self.current.lock();
+            let Some(current) = current.as_ref() else { return Ok(()) };
+            self.common_ids(&objects, current)?;
+            (current.timeout, current.exclude.clone(), current.from, current.loses)
         };
+        let session = Session::new(objects, link.clone(), established.sealer, self.clone());
+        match self.current.lock().as_mut() {
+            Some(current) => current.live = Some(session.clone()),
+            None => return Ok(()),
+        }
         self.left.store(false, SeqCst);
         *self.resync.lock() = Some(format!("resync from {}", from.ip()));
         if self.failing.lock().is_none() {
@@ -273,6 +290,9 @@ impl Follower {
         let exclude = Exclude::new(&exclude).map_err(io::Error::other)?;
         let pulse = start_pulse(self.clone(), session.clone(), timeout)?;
         let times = start_times(session.clone())?;
+        if loses && let Err(why) = self.keep_changes(&session) {
+            session.fail(&why);
+        }
         let ended = session.serve(FrameReader::new(Source(link), established.opener), &self.hidden, exclude);
         let _ = pulse.join();
         let _ = times.join();
@@ -292,6 +312,68 @@ impl Follower {
         }
         self.status.set(State::Wait, self.data(), reason, code);
         Ok(())
+    }
+
+    /// The objects that both sides know by the same ids: none before a first copy; those up to the common floor
+    /// where another run of the primary may have given higher ids to something else.
+    fn common_ids(&self, objects: &Objects, current: &Current) -> io::Result<()> {
+        if current.compare != Compare::Changed {
+            objects.clear()?;
+        } else if objects.table.incarnation() != current.incarnation {
+            objects.forget_above(current.floor.min(self.floor(objects)))?;
+        }
+        objects.table.set_incarnation(current.incarnation);
+        Ok(())
+    }
+
+    /// Up to here this node's ids are surely those of its peer.
+    fn floor(&self, objects: &Objects) -> ObjectId {
+        self.journal.lock().dirty().birth_floor.min(objects.table.floor())
+    }
+
+    /// Changes that this node made alone are given up: they are copied aside first. Once: after a session that
+    /// began, they are mixed with the primary's.
+    fn keep_changes(&self, session: &Session) -> Result<(), String> {
+        let generation = self.generation().unwrap_or_default();
+        let done = kept::list(&self.hidden).map_err(|why| why.to_string())?.iter().any(|tree| tree.generation == generation);
+        if done {
+            return Ok(());
+        }
+        let budget = kept::Budget::of_free_space(&self.root).map_err(|why| why.to_string())?;
+        let dirty = self.journal.lock().dirty();
+        let reason = "both nodes went on alone, and this one's changes were given up";
+        match kept::keep_changes(session.objects(), &self.hidden, &dirty, (generation, reason), budget) {
+            Ok(Some(tree)) => {
+                tracing::warn!(
+                    id = tree.id,
+                    files = tree.files,
+                    bytes = tree.bytes,
+                    "what only this node had is kept: see `understudy kept`"
+                );
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(why) => Err(format!(
+                "what only this node has cannot be kept aside ({why}); make room, remove kept trees (`understudy kept`), or, to lose it, \
+                 remove .understudy in its directory and start it with --discard-local"
+            )),
+        }
+    }
+
+    /// Part of the marks of this node, from number `from` on.
+    fn marks(&self, from: u64) -> Said {
+        let dirty = self.journal.lock().dirty();
+        let floor = self.objects().map_or(ObjectId(0), |objects| objects.table.floor());
+        let mut keys = dirty.to_wire();
+        keys.sort_unstable();
+        let rest: Vec<_> = keys.into_iter().skip(from as usize).collect();
+        let more = rest.len() > RESYNC_MARKS;
+        Said::Marks { keys: rest.into_iter().take(RESYNC_MARKS).collect(), birth_floor: dirty.birth_floor.min(floor), more }
+    }
+
+    /// Ids below are taken here.
+    fn next_id(&self) -> ObjectId {
+        self.objects().map_or(ObjectId(0), |objects| objects.table.birth_floor())
     }
 
     /// Says that a resync runs, if it still does.
@@ -336,7 +418,7 @@ impl Follower {
                 let Some(session) = self.reached(frame.header.after.get()) else { return Ok(()) };
                 let said = match &query.question {
                     Question::Digests(pieces) => Said::Digests(digest::answer(session.objects(), pieces)),
-                    Question::Marks(_) => Said::Marks { keys: Vec::new(), birth_floor: ObjectId(0), more: false },
+                    Question::Marks(from) => self.marks(*from),
                     Question::Made => Said::Made(Vec::new()),
                 };
                 let answer = Answer { number: query.number, said };
@@ -396,12 +478,15 @@ fn refuse(code: &str, reason: impl Into<String>, cure: &str) -> Refusal {
 }
 
 impl Keeper for Follower {
-    fn in_sync(&self) -> Result<(), String> {
+    fn in_sync(&self, floor: ObjectId) -> Result<(), String> {
         let (sender, from) = {
             let current = self.current.lock();
             let current = current.as_ref().ok_or("the session is over")?;
             (current.sender.clone(), current.from)
         };
+        // Nothing is marked from here on; before the identity, which says that the marks count since now.
+        let equal = Journal::create_equal(&self.hidden, journal::Limits::default(), floor).map_err(|why| why.to_string())?;
+        *self.journal.lock() = Arc::new(equal);
         let boot = boot_id().unwrap_or_default();
         self.store(|identity| {
             identity.adopt(&sender);
@@ -416,8 +501,16 @@ impl Keeper for Follower {
         Ok(())
     }
 
-    fn left(&self) -> Result<(), String> {
+    fn checkpoint(&self, floor: ObjectId, number: u32) -> Result<(), String> {
+        let journal = self.journal.lock().clone();
+        journal.raise_floor(floor).map_err(|why| why.to_string())?;
+        self.store(|identity| identity.checkpoint = u64::from(number))
+    }
+
+    fn left(&self, floor: ObjectId) -> Result<(), String> {
         self.left.store(true, SeqCst);
+        let journal = self.journal.lock().clone();
+        journal.raise_floor(floor).map_err(|why| why.to_string())?;
         self.store(|identity| identity.in_sync_open = false)
     }
 }

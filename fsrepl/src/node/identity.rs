@@ -66,6 +66,10 @@ pub struct Identity {
     /// Counts the checkpoints that both disks took part in, and never goes back: a disk that was put back in time
     /// is behind its peer's count.
     pub checkpoint: u64,
+    /// Number of the last session with the peer, noted by both before it began: a disk that was put back to a time
+    /// before it does not know it.
+    #[serde(default)]
+    pub session: u64,
     /// When the pair was last in sync (RFC 3339).
     pub last_sync: Option<String>,
 }
@@ -86,6 +90,7 @@ impl Identity {
             in_sync_open: false,
             boot_id: String::new(),
             checkpoint: 0,
+            session: 0,
             last_sync: None,
         }
     }

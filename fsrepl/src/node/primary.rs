@@ -1,6 +1,6 @@
 //! A primary with its replication: what is alive while the directory is mounted.
 
-use super::identity::{Identity, Role};
+use super::identity::{Identity, Role, boot_id};
 use super::mount::{failed, open_hidden, unmount, volume};
 use super::options::{Ack, MountOptions, Outcome};
 use super::private::PrivateTree;
@@ -24,12 +24,20 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
+use uuid::Uuid;
 
 pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, report: Reporter) -> Outcome {
     let registry = Registry::new(&options.places.state);
     let found = Identity::load(tree)?;
     registry.check(tree.path(), found.as_ref().map(|identity| identity.set))?;
     let identity = may_lead(options, found)?;
+    let lost_power = identity.lost_power(&boot_id().map_err(|why| failed(&options.dir, why))?);
+    if lost_power && options.alone {
+        tracing::warn!(
+            "this machine went down while both replicas were equal: what was acknowledged and not yet flushed may be missing here and be on \
+             the other node only; it goes on with what is here, as asked"
+        );
+    }
     let (loss_sender, losses) = bounded(16);
     let primary = Arc::new(Primary::new(options.ack == Ack::Disk, loss_sender));
     let hidden = open_hidden(tree)?;
@@ -59,6 +67,9 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
         progress: Mutex::new(None),
         ending: AtomicBool::new(false),
         full_wanted: AtomicBool::new(false),
+        incarnation: Uuid::new_v4(),
+        lost_power: AtomicBool::new(lost_power),
+        checkpoint_due: AtomicBool::new(false),
         serving: AtomicBool::new(options.alone),
     });
     shared.store_identity(|identity| identity.role = Role::Primary)?;
@@ -158,7 +169,7 @@ fn leave(shared: &Arc<Shared>) -> Outcome {
     let mirrored = shared.primary.mode() == Mode::Mirror;
     let table = &shared.volume.objects.table;
     let birth = ObjectId(table.birth_floor().0 - 1);
-    shared.primary.request(kind::LEAVE, birth, sender);
+    shared.primary.request(kind::LEAVE, (birth, 0), sender);
     shared.primary.help();
     let there = answered.recv_timeout(LEAVE_TIMEOUT);
     let still = shared.primary.mode() == Mode::Mirror;

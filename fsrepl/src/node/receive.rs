@@ -1,6 +1,6 @@
 //! The secondary: from the command line to a directory that follows a primary, and back.
 
-use super::answers::{kept, kept_list, rfc3339, unknown};
+use super::answers::{self, kept_list, rfc3339, unknown};
 use super::control;
 use super::cover::ReadOnlyCover;
 use super::follow::{Follower, listen};
@@ -9,6 +9,8 @@ use super::mount::{open_hidden, take_over};
 use super::options::{Outcome, ReceiveOptions};
 use super::registry::Registry;
 use super::stop::{Stop, Wake};
+use crate::journal::{self, Journal};
+use crate::kept;
 use crate::report::{Event, Failure, FailureKind, Reporter};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -33,8 +35,10 @@ pub fn run(options: ReceiveOptions, report: Reporter) -> Outcome {
     registry.check(tree.path(), identity.as_ref().map(|identity| identity.set))?;
     let hidden = open_hidden(&tree)?;
     let root = tree.duplicate().map_err(|why| failed(&options.dir, why))?;
+    let (journal, _) = Journal::open(&hidden, journal::Limits::default()).map_err(|why| failed(&options.dir, why))?;
+    kept::tidy(&hidden).map_err(|why| failed(&options.dir, why))?;
     let cover = ReadOnlyCover::put(tree.path())?;
-    let follower = Follower::new(options.clone(), tree.path().to_path_buf(), root, hidden, identity, registry, report.clone());
+    let follower = Follower::new(options.clone(), tree.path().to_path_buf(), (root, hidden), journal, identity, registry, report.clone());
     let answering = follower.clone();
     let control = control::Control::start(&options.places.run, &options.name, move |verb, args| answer(&answering, verb, args));
     let outcome = control.and_then(|control| {
@@ -75,7 +79,7 @@ fn answer(follower: &Arc<Follower>, verb: &str, args: &Value) -> Result<Value, F
             let cure = "ask on the primary: it makes both nodes flush";
             return Err(Failure::new(FailureKind::Refused, "cannot sync", "this node is the secondary", cure));
         }
-        "kept" | "kept-remove" => return kept(verb, args, follower.hidden(), &follower.options.dir),
+        "kept" | "kept-remove" => return answers::kept(verb, args, follower.hidden(), &follower.options.dir),
         other => return Err(unknown(other)),
     }
     let (line, since) = follower.status.get();

@@ -1,7 +1,7 @@
 //! The primary's connection to its secondary, for as long as the engine lives: connect, resync, mirror, and
 //! when the secondary is lost, record that durably before anything is acknowledged without it.
 
-use super::connect::{Bulk, Connected, Fault, connect};
+use super::connect::{Bulk, Connected, Fault, Opening, connect};
 use super::identity::{Identity, boot_id};
 use super::options::MountOptions;
 use super::status::Status;
@@ -12,7 +12,7 @@ use crate::id::ObjectId;
 use crate::journal::Journal;
 use crate::limits::{BUSY_PATIENCE, CHECKPOINT_PATIENCE, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RETRY_IS_NEWS};
 use crate::op::{Op, kind};
-use crate::replica::hello::Refusal;
+use crate::replica::hello::{Compare, Refusal};
 use crate::replica::primary::{Lost, Mode, PEER_FAILED, Primary};
 use crate::replica::pulse::{Pulse, TICK, Verdict as Beat};
 use crate::report::{Data, Failure, FailureKind, State};
@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// What the threads of a primary share.
 pub(super) struct Shared {
@@ -37,6 +38,12 @@ pub(super) struct Shared {
     pub status: Status,
     pub progress: Mutex<Option<Arc<Progress>>>,
     pub ending: AtomicBool,
+    /// Of this process.
+    pub incarnation: Uuid,
+    /// This machine went down while the pair was in sync, and the other side has not been seen since.
+    pub lost_power: AtomicBool,
+    /// A checkpoint is due at once.
+    pub checkpoint_due: AtomicBool,
     /// The operator wants the next session to compare everything.
     pub full_wanted: AtomicBool,
     /// The application may use the directory: from here on this node never waits for the secondary.
@@ -95,6 +102,11 @@ impl Shared {
         self.primary.drop_peer("this node stops", "stopping");
     }
 
+    fn opening(&self) -> Opening {
+        let floor = self.journal.dirty().birth_floor.min(self.volume.objects.table.floor());
+        Opening { incarnation: self.incarnation, floor, lost_power: self.lost_power.load(SeqCst) }
+    }
+
     fn is_ending(&self) -> bool {
         self.ending.load(SeqCst)
     }
@@ -146,7 +158,8 @@ fn housekeep(shared: &Arc<Shared>) {
         shared.volume.objects.write_old_times(LAZY_TIMES.as_millis() as u64);
         shared.volume.objects.table.tidy();
         let (seq, _) = shared.primary.progress();
-        if checkpoint.elapsed() >= crate::limits::CHECKPOINT_EVERY && seq != last {
+        let due = shared.checkpoint_due.swap(false, SeqCst);
+        if due || checkpoint.elapsed() >= crate::limits::CHECKPOINT_EVERY && seq != last {
             checkpoint = Instant::now();
             last = seq;
             take_checkpoint(shared);
@@ -165,13 +178,17 @@ fn take_checkpoint(shared: &Arc<Shared>) {
     // A time that exists only in memory would be behind the watermark and on no disk.
     shared.volume.objects.write_old_times(0);
     let (sender, answered) = bounded(1);
-    shared.primary.request(kind::SYNC_ALL, birth, sender);
+    let number = shared.identity.lock().checkpoint + 1;
+    shared.primary.request(kind::SYNC_ALL, (birth, number as u32), sender);
     let here = crate::sys::syncfs(&shared.root);
     shared.primary.help();
     let there = answered.recv_timeout(CHECKPOINT_PATIENCE);
     let both = matches!(there, Ok(Ok(()))) && mirrored.is_some() && shared.mirrored() == mirrored;
     // Alone, ids are kept as well: applications see them as inode numbers.
     let kept = here.map_err(Into::into).and_then(|()| table.commit(if both { birth } else { table.floor() }));
+    if both && let Err(why) = shared.store_identity(|identity| identity.checkpoint = number) {
+        tracing::error!(%why, "the checkpoint could not be counted");
+    }
     let trimmed = kept.and_then(|()| if both { shared.journal.stable(seq) } else { Ok(()) });
     if let Err(why) = trimmed {
         tracing::error!(%why, "change tracking could not be trimmed");
@@ -193,7 +210,7 @@ impl Supervisor {
         let mut pause = RECONNECT_FIRST;
         while !self.shared.is_ending() {
             let identity = self.shared.identity.lock().clone();
-            match connect(&self.shared.options, &identity) {
+            match connect(&self.shared.options, &identity, self.shared.opening()) {
                 Ok(connected) => {
                     let began = Instant::now();
                     self.session(connected)?;
@@ -251,6 +268,8 @@ impl Supervisor {
             // It was told to end while it connected: nobody else ends this session.
             shared.primary.drop_peer("this node stops", "stopping");
         }
+        shared.volume.objects.table.reserve(connected.welcome.next);
+        shared.store_identity(|identity| identity.session = connected.welcome.session)?;
         let reason = format!("resync of the secondary: {}", connected.welcome.reason);
         self.start_pulse(reason.clone());
         if let Some(first) = self.first.take() {
@@ -263,7 +282,7 @@ impl Supervisor {
         if self.failing.is_none() {
             shared.status.set(State::Alone, Data::Uptodate, reason, "resync");
         }
-        let in_sync = self.resync(&shared, &progress, connected.bulk);
+        let in_sync = self.resync(&shared, &progress, connected.bulk, connected.welcome.compare);
         *shared.progress.lock() = None;
         if let Some(in_sync) = in_sync {
             self.wait_for_mirror(&shared, &in_sync)?;
@@ -272,8 +291,15 @@ impl Supervisor {
     }
 
     /// Runs the resync; gives the channel on which the secondary's last word comes.
-    fn resync(&self, shared: &Arc<Shared>, progress: &Progress, mut bulk: Bulk) -> Option<Receiver<()>> {
+    fn resync(&self, shared: &Arc<Shared>, progress: &Progress, mut bulk: Bulk, compare: Compare) -> Option<Receiver<()>> {
         bulk.bind(shared.primary.clone(), self.epoch);
+        let plan = match self.plan(shared, &mut bulk, compare) {
+            Ok(plan) => plan,
+            Err(why) => {
+                shared.primary.drop_peer(format!("what the secondary changed cannot be learnt: {why}"), "resync_failed");
+                return None;
+            }
+        };
         let (sender, in_sync) = bounded(1);
         let finish = || {
             let sender = sender.clone();
@@ -289,11 +315,31 @@ impl Supervisor {
                 }),
             )
         };
-        match Sync::new(&shared.volume, &shared.primary, progress, self.epoch, Plan::everything()).run(&mut bulk, finish) {
+        match Sync::new(&shared.volume, &shared.primary, progress, self.epoch, plan).run(&mut bulk, finish) {
             Ok(()) => Some(in_sync),
             Err(why) => {
                 shared.primary.drop_peer(format!("the resync cannot go on: {why}"), "resync_failed");
                 None
+            }
+        }
+    }
+
+    /// What this session has to look at. Read after the session has begun: an operation that marked before is in the
+    /// set; one that marks later is sent by itself, because it gets its number in this session.
+    fn plan(&self, shared: &Arc<Shared>, bulk: &mut Bulk, compare: Compare) -> Result<Plan, String> {
+        if shared.full_wanted.swap(false, SeqCst) {
+            tracing::info!("everything is compared, as asked");
+            return Ok(Plan::everything());
+        }
+        match compare {
+            Compare::Content => Ok(Plan::everything()),
+            Compare::Attributes => Ok(Plan { hash: false, ..Plan::everything() }),
+            Compare::Changed => {
+                let here = shared.journal.dirty();
+                let there = bulk.marks()?;
+                let plan = Plan::changed(&here.above(shared.volume.objects.table.floor()), &there);
+                tracing::info!(marks = plan.dirty.len(), everything = plan.dirty.is_everything(), "what changed is compared");
+                Ok(plan)
             }
         }
     }
@@ -314,12 +360,14 @@ impl Supervisor {
         }
         let boot = boot_id().unwrap_or_default();
         shared.store_identity(|identity| {
-            identity.peer_outdated = false;
-            identity.in_sync_open = true;
-            identity.boot_id = boot;
+            identity.checkpoint += 1;
+            identity.now_in_sync(boot);
         })?;
+        shared.lost_power.store(false, SeqCst);
         let (seq, _) = shared.primary.progress();
         shared.journal.in_sync(seq);
+        // What the resync has healed is marked until both disks are known to have it.
+        shared.checkpoint_due.store(true, SeqCst);
         let to = shared.options.to.map(|to| to.to_string()).unwrap_or_default();
         shared.status.set(State::Prim, Data::Uptodate, format!("in sync with {to}"), "in_sync");
         Ok(())

@@ -169,8 +169,9 @@ fn tracking(sender: &Identity, own: &Identity) -> Compare {
     let counting = !sender.base.is_nil() && !own.base.is_nil();
     let common = own.base == sender.base || own.base == sender.current || sender.base == own.current;
     let common = counting && common;
-    // One checkpoint apart is a crash between the two writes; more is a disk put back in time.
-    let rolled_back = own.checkpoint.abs_diff(sender.checkpoint) > 1;
+    // A disk that was put back in time does not know the last session, or lacks checkpoints of it. A checkpoint is
+    // noted by the secondary first, so one apart is a crash between the two.
+    let rolled_back = own.session != sender.session || own.checkpoint.abs_diff(sender.checkpoint) > 1;
     if common && !rolled_back { Compare::Changed } else { Compare::Content }
 }
 
@@ -191,33 +192,52 @@ fn refuse(reason_code: &'static str, reason: &str, cure: &str) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use super::super::identity::Role;
     use super::*;
     use uuid::Uuid;
 
+    const BOOT: &str = "this boot";
+
     fn local(identity: &Identity) -> Local {
-        Local { identity: Some(identity.clone()), has_data: true }
+        let lost_power = identity.lost_power(BOOT);
+        Local { identity: Some(identity.clone()), has_data: true, lost_power, rebooted: identity.boot_id != BOOT }
     }
 
     /// A pair in sync: `(sender, receiver)`.
     fn pair() -> (Identity, Identity) {
-        let sender = Identity { role: Role::Primary, ..Identity::create("s") };
+        let mut sender = Identity { role: Role::Primary, ..Identity::create("s") };
         let mut receiver = Identity::join(&sender, "r");
         receiver.adopt(&sender);
-        receiver.data = Data::Uptodate;
+        receiver.now_in_sync(BOOT.into());
+        sender.now_in_sync(BOOT.into());
         (sender, receiver)
     }
 
+    /// One side goes on without the other.
+    fn alone(identity: &mut Identity) {
+        identity.mint();
+        identity.peer_outdated = true;
+        identity.in_sync_open = false;
+    }
+
+    fn ask(sender: &Identity, local: &Local, discard: bool) -> Verdict {
+        decide(&Sender { identity: sender, lost_power: sender.lost_power(BOOT) }, local, discard)
+    }
+
     #[track_caller]
-    fn accepts(sender: &Identity, local: Local, discard: bool, code: &str, full: bool) {
-        match decide(sender, local, discard) {
-            Verdict::Accept { reason_code, full_compare, .. } => assert_eq!((reason_code, full_compare), (code, full)),
+    fn accepts(sender: &Identity, local: Local, discard: bool, code: &str, wanted: Compare) -> bool {
+        match ask(sender, &local, discard) {
+            Verdict::Accept { reason_code, compare, loses, .. } => {
+                assert_eq!((reason_code, compare), (code, wanted));
+                loses
+            }
             refused => panic!("{refused:?}"),
         }
     }
 
     #[track_caller]
     fn refuses(sender: &Identity, local: Local, discard: bool, code: &str) {
-        match decide(sender, local, discard) {
+        match ask(sender, &local, discard) {
             Verdict::Refuse { reason_code, cure, .. } => {
                 assert_eq!(reason_code, code);
                 assert!(!cure.is_empty());
@@ -229,69 +249,121 @@ mod tests {
     #[test]
     fn empty_accepts() {
         let (sender, _) = pair();
-        accepts(&sender, Local::default(), false, "local_empty", true);
-        let other = Local { identity: Some(Identity::create("x")), has_data: false };
-        accepts(&sender, other, false, "local_empty", true);
+        accepts(&sender, Local::default(), false, "local_empty", Compare::Attributes);
+        let other = Local { identity: Some(Identity::create("x")), ..Local::default() };
+        accepts(&sender, other, false, "local_empty", Compare::Attributes);
     }
 
     #[test]
-    fn same_generation_accepts() {
+    fn same_generation_compares_what_changed() {
         let (sender, receiver) = pair();
-        accepts(&sender, local(&receiver), false, "same_generation", false);
+        accepts(&sender, local(&receiver), false, "same_generation", Compare::Changed);
+        // The roles changed: what the former primary had in flight is in its own marks.
+        accepts(&receiver, local(&sender), false, "same_generation", Compare::Changed);
     }
 
     #[test]
-    fn same_generation_compares_in_full_what_tracking_cannot_know() {
-        let (sender, receiver) = pair();
-        let cases = [
-            Identity { role: Role::Primary, ..receiver.clone() },
-            Identity { data: Data::Inconsistent, ..receiver.clone() },
-            Identity { checkpoint: sender.checkpoint + 2, ..receiver.clone() },
-        ];
-        for case in cases {
-            accepts(&sender, local(&case), false, "same_generation", true);
-        }
-        let near = Identity { checkpoint: sender.checkpoint + 1, ..receiver };
-        accepts(&sender, local(&near), false, "same_generation", false);
+    fn a_secondary_that_lost_power_gets_what_changed() {
+        let (sender, mut receiver) = pair();
+        receiver.boot_id = "an earlier boot".into();
+        accepts(&sender, local(&receiver), false, "same_generation", Compare::Changed);
     }
 
     #[test]
-    fn older_accepts() {
+    fn a_sender_that_lost_power_alone_may_not_lead() {
         let (mut sender, receiver) = pair();
-        sender.mint();
-        sender.mint();
-        accepts(&sender, local(&receiver), false, "local_outdated", false);
+        sender.boot_id = "an earlier boot".into();
+        refuses(&sender, local(&receiver), false, "sender_lost_power");
+        refuses(&sender, local(&receiver), true, "sender_lost_power");
+        accepts(&receiver, local(&sender), false, "same_generation", Compare::Changed);
+    }
+
+    #[test]
+    fn when_both_lost_power_whoever_is_started_as_primary_leads() {
+        let (mut sender, mut receiver) = pair();
+        sender.boot_id = "an earlier boot".into();
+        receiver.boot_id = "an earlier boot".into();
+        accepts(&sender, local(&receiver), false, "same_generation", Compare::Changed);
+    }
+
+    #[test]
+    fn after_a_clean_end_a_reboot_means_nothing() {
+        let (mut sender, receiver) = pair();
+        sender.in_sync_open = false;
+        sender.boot_id = "an earlier boot".into();
+        accepts(&sender, local(&receiver), false, "same_generation", Compare::Changed);
+    }
+
+    #[test]
+    fn a_disk_put_back_in_time_is_compared_in_full() {
+        let (mut sender, receiver) = pair();
+        sender.checkpoint = receiver.checkpoint + 2;
+        accepts(&sender, local(&receiver), false, "same_generation", Compare::Content);
+        accepts(&receiver, local(&sender), false, "same_generation", Compare::Content);
+        sender.checkpoint = receiver.checkpoint + 1;
+        accepts(&sender, local(&receiver), false, "same_generation", Compare::Changed);
+        alone(&mut sender);
+        sender.checkpoint = receiver.checkpoint + 7;
+        accepts(&sender, local(&receiver), false, "local_outdated", Compare::Content);
+    }
+
+    #[test]
+    fn older_gets_what_changed_as_long_as_both_count_since_the_same_point() {
+        let (mut sender, mut receiver) = pair();
+        alone(&mut sender);
+        alone(&mut sender);
+        accepts(&sender, local(&receiver), false, "local_outdated", Compare::Changed);
+        // A resync that was not finished leaves the point where it was.
+        receiver.data = Data::Inconsistent;
+        accepts(&sender, local(&receiver), false, "local_outdated", Compare::Changed);
+        // In sync with another replica meanwhile.
+        sender.now_in_sync(BOOT.into());
+        alone(&mut sender);
+        accepts(&sender, local(&receiver), false, "local_outdated", Compare::Content);
+    }
+
+    #[test]
+    fn a_primary_that_died_before_it_noted_the_sync_counts_since_the_one_before() {
+        let (mut sender, mut receiver) = pair();
+        alone(&mut sender);
+        receiver.adopt(&sender);
+        receiver.now_in_sync(BOOT.into());
+        accepts(&sender, local(&receiver), false, "same_generation", Compare::Changed);
+        // Promoted, and the former primary returns.
+        alone(&mut receiver);
+        accepts(&receiver, local(&sender), false, "local_outdated", Compare::Changed);
+    }
+
+    #[test]
+    fn what_never_was_in_sync_is_compared_in_full() {
+        let (mut sender, receiver) = pair();
+        sender.base = Uuid::nil();
+        accepts(&sender, local(&receiver), false, "same_generation", Compare::Content);
     }
 
     #[test]
     fn newer_refuses_also_when_told_to_discard() {
         let (sender, mut receiver) = pair();
-        receiver.mint();
+        alone(&mut receiver);
         refuses(&sender, local(&receiver), false, "local_newer");
         refuses(&sender, local(&receiver), true, "local_newer");
-    }
-
-    #[test]
-    fn newer_but_emptied_still_refuses() {
-        let (sender, mut receiver) = pair();
-        receiver.mint();
         refuses(&sender, Local { has_data: false, ..local(&receiver) }, false, "local_newer");
     }
 
     #[test]
-    fn diverged_needs_the_word() {
+    fn diverged_needs_the_word_and_keeps_what_is_lost() {
         let (mut sender, mut receiver) = pair();
-        sender.mint();
-        receiver.mint();
+        alone(&mut sender);
+        alone(&mut receiver);
         refuses(&sender, local(&receiver), false, "diverged");
-        accepts(&sender, local(&receiver), true, "local_discarded", true);
+        assert!(accepts(&sender, local(&receiver), true, "local_discarded", Compare::Changed));
     }
 
     #[test]
     fn contradicting_histories_count_as_diverged() {
         let (mut sender, mut receiver) = pair();
-        sender.mint();
-        receiver.mint();
+        alone(&mut sender);
+        alone(&mut receiver);
         sender.history.push(receiver.current);
         receiver.history.push(sender.current);
         refuses(&sender, local(&receiver), false, "diverged");
@@ -300,9 +372,12 @@ mod tests {
     #[test]
     fn an_unfinished_first_copy_goes_on() {
         let (mut sender, _) = pair();
-        let joined = Identity::join(&sender, "r");
-        sender.mint();
-        accepts(&sender, local(&joined), false, "copy_unfinished", true);
+        let mut joined = Identity::join(&sender, "r");
+        joined.boot_id = BOOT.into();
+        alone(&mut sender);
+        accepts(&sender, local(&joined), false, "copy_unfinished", Compare::Attributes);
+        joined.boot_id = "an earlier boot".into();
+        accepts(&sender, local(&joined), false, "copy_unfinished", Compare::Content);
     }
 
     #[test]
@@ -310,10 +385,10 @@ mod tests {
         let (sender, _) = pair();
         let foreign = local(&Identity::create("x"));
         refuses(&sender, foreign.clone(), false, "other_set");
-        accepts(&sender, foreign, true, "local_discarded", true);
-        let unmarked = Local { identity: None, has_data: true };
+        accepts(&sender, foreign, true, "local_discarded", Compare::Attributes);
+        let unmarked = Local { has_data: true, ..Local::default() };
         refuses(&sender, unmarked.clone(), false, "unrelated_data");
-        accepts(&sender, unmarked, true, "local_discarded", true);
+        accepts(&sender, unmarked, true, "local_discarded", Compare::Attributes);
     }
 
     #[test]
@@ -322,6 +397,71 @@ mod tests {
         sender.current = Uuid::nil();
         refuses(&sender, local(&receiver), true, "sender_incomplete");
         refuses(&sender, Local::default(), true, "sender_incomplete");
+    }
+
+    /// Two disks and every short history of what can happen to them: "what changed" is answered only where both
+    /// sides' marks surely reach back to a point at which they were equal.
+    #[test]
+    fn never_trusts_marks_that_do_not_reach_back() {
+        /// A disk and, beside it, the truth: at which moment its marks begin, and when both were equal last.
+        #[derive(Clone)]
+        struct Disk {
+            identity: Identity,
+            counts_since: u64,
+        }
+        for seed in 0..20_000u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut below = |limit: u64| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 11) % limit
+            };
+            let (sender, receiver) = pair();
+            let mut disks = [Disk { identity: sender, counts_since: 0 }, Disk { identity: receiver, counts_since: 0 }];
+            let mut equal_at = 0;
+            let mut snapshot = disks.clone();
+            let (mut taken_at, mut rolled_back) = (0, false);
+            for now in 1..2 + below(12) {
+                let one = below(2) as usize;
+                match below(6) {
+                    0 | 1 => alone(&mut disks[one].identity),
+                    // Back in sync: the secondary notes it first, and the primary may die before it does.
+                    2 | 3 if !rolled_back => {
+                        let session = disks[0].identity.session.max(disks[1].identity.session) + 1;
+                        disks[1 - one].identity.session = session;
+                        if below(10) == 0 {
+                            continue;
+                        }
+                        disks[one].identity.session = session;
+                        let sender = disks[one].identity.clone();
+                        let other = &mut disks[1 - one];
+                        other.identity.adopt(&sender);
+                        other.identity.checkpoint = sender.checkpoint + 1;
+                        other.identity.now_in_sync(BOOT.into());
+                        other.counts_since = now;
+                        equal_at = now;
+                        if below(5) > 0 {
+                            disks[one].identity.checkpoint += 1;
+                            disks[one].identity.now_in_sync(BOOT.into());
+                            disks[one].counts_since = now;
+                        }
+                    }
+                    4 => (snapshot, taken_at) = (disks.clone(), now),
+                    // A snapshot since which nothing was replicated is as good as the disk.
+                    5 if !rolled_back && equal_at > taken_at => {
+                        disks[one] = snapshot[one].clone();
+                        rolled_back = true;
+                    }
+                    _ => {}
+                }
+            }
+            let verdict = ask(&disks[0].identity, &local(&disks[1].identity), true);
+            if let Verdict::Accept { compare: Compare::Changed, .. } = verdict {
+                let reach = disks.iter().all(|disk| disk.counts_since <= equal_at);
+                assert!(reach && !rolled_back, "seed {seed}: {verdict:?}");
+            }
+        }
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Welcome {
     pub code: String,
     /// What has to be compared.
     pub compare: Compare,
+    /// Number of this session: noted there, to be noted by the primary before anything else.
+    pub session: u64,
     /// Ids below are taken on this side.
     pub next: ObjectId,
 }

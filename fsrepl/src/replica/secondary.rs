@@ -29,10 +29,13 @@ pub const CANNOT_FOLLOW: &str = "cannot_follow";
 
 /// What a session tells its node. Called from the session's threads.
 pub trait Keeper: Send + Sync {
-    /// Both replicas are equal and on this disk: record it before it is acknowledged.
-    fn in_sync(&self) -> Result<(), String>;
-    /// The primary left in order; everything is on this disk.
-    fn left(&self) -> Result<(), String>;
+    /// Both replicas are equal and on this disk, with all objects up to `floor`: record it before it is
+    /// acknowledged.
+    fn in_sync(&self, floor: ObjectId) -> Result<(), String>;
+    /// Checkpoint `number`: this disk has all that was sent before, with all objects up to `floor`.
+    fn checkpoint(&self, floor: ObjectId, number: u32) -> Result<(), String>;
+    /// The primary left in order; everything is on this disk, with all objects up to `floor`.
+    fn left(&self, floor: ObjectId) -> Result<(), String>;
 }
 
 /// Why a session ended.
@@ -63,8 +66,8 @@ struct Flush {
 
 enum What {
     Objects(Touched),
-    /// Everything, with ids up to this one.
-    All(ObjectId),
+    /// Everything, with ids up to this one; as this checkpoint, if it is one.
+    All(ObjectId, u32),
     InSync(ObjectId),
     Left(ObjectId),
 }
@@ -258,17 +261,18 @@ impl Session {
             What::Objects(Touched::Objects(objects)) => {
                 objects.iter().filter(|live| live.flushable()).try_for_each(|live| flush(live, job.data_only)).map_err(words)
             }
-            What::All(floor) | What::InSync(floor) | What::Left(floor) => {
+            What::All(floor, _) | What::InSync(floor) | What::Left(floor) => {
                 self.objects.write_old_times(0);
                 sys::syncfs(self.objects.root()).map_err(words)?;
                 self.objects.table.commit(*floor).map_err(|why| why.to_string())?;
                 match job.what {
-                    What::InSync(_) => {
-                        self.keeper.in_sync()?;
+                    What::InSync(floor) => {
+                        self.keeper.in_sync(floor)?;
                         self.synced.store(true, SeqCst);
                         Ok(())
                     }
-                    What::Left(_) => self.keeper.left(),
+                    What::Left(floor) => self.keeper.left(floor),
+                    What::All(floor, number) if number > 0 => self.keeper.checkpoint(floor, number),
                     _ => Ok(()),
                 }
             }
@@ -407,7 +411,7 @@ impl Order<'_> {
                 self.target = None;
                 return Ok(Some(What::InSync(ObjectId(op.offset))));
             }
-            kind::SYNC_ALL => return Ok(Some(What::All(ObjectId(op.offset)))),
+            kind::SYNC_ALL => return Ok(Some(What::All(ObjectId(op.offset), op.aux))),
             kind::LEAVE => return Ok(Some(What::Left(ObjectId(op.offset)))),
             kind::UNLINK | kind::RENAME => {
                 let touched = self.unlink_or_rename(op)?;
