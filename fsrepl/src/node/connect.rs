@@ -114,11 +114,15 @@ impl Drop for Bulk {
 }
 
 impl Ask for Bulk {
-    fn ask(&mut self, query: &Query, after: Seq) -> Result<Answer, String> {
-        let words = |why: wire::WireError| why.to_string();
+    fn send(&mut self, query: &Query, after: Seq) -> Result<(), String> {
         let mut frame = Vec::new();
-        self.sealer.seal(&mut Header::new(kind::QUERY).order(0, after), &op::encode(query), &[], &mut frame).map_err(words)?;
-        self.link.send_all(&frame).map_err(|why| why.to_string())?;
+        let header = &mut Header::new(kind::QUERY).order(0, after);
+        self.sealer.seal(header, &op::encode(query), &[], &mut frame).map_err(|why| why.to_string())?;
+        self.link.send_all(&frame).map_err(|why| why.to_string())
+    }
+
+    fn receive(&mut self) -> Result<Answer, String> {
+        let words = |why: wire::WireError| why.to_string();
         loop {
             if let Some(frame) = self.reader.next().map_err(words)? {
                 if frame.header.kind != kind::ANSWER {

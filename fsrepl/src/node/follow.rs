@@ -220,7 +220,7 @@ impl Follower {
         let objects = Arc::new(Objects::new(self.root.try_clone()?)?);
         // Only what a killed primary left there matters here.
         objects.settle(&self.hidden)?;
-        let session = Session::new(objects, link.clone(), established.sealer, self.clone());
+        let session = Session::new(objects, link.clone(), established.sealer, self.clone(), None);
         let (timeout, exclude, from) = {
             let mut current = self.current.lock();
             let Some(current) = current.as_mut() else { return Ok(()) };
@@ -297,9 +297,10 @@ impl Follower {
                 let query: Query = op::decode(frame.body).map_err(io::Error::other)?;
                 let Some(session) = self.reached(frame.header.after.get()) else { return Ok(()) };
                 let said = match &query.question {
-                    Question::Digests(pieces) => Said::Digests(digest::answer(session.objects(), pieces)),
+                    Question::Digests { block, pieces } => Said::Digests(digest::answer(session.objects(), *block, pieces)),
+                    Question::Stats(ids) => Said::Stats(digest::stats(session.objects(), ids)),
                     Question::Marks(_) => Said::Marks { keys: Vec::new(), birth_floor: ObjectId(0), more: false },
-                    Question::Made => Said::Made(Vec::new()),
+                    Question::Made => Said::Made(session.made()),
                 };
                 let answer = Answer { number: query.number, said };
                 out.clear();

@@ -8,6 +8,8 @@ use rustix::fs::{FileType, Stat};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const SHARDS: usize = 64;
+/// Ids of the largest group that one mark of the journal names.
+const SPAN: u64 = 4096;
 
 /// What an object is, as far as opening it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,6 +176,19 @@ impl Table {
     /// The object is gone for good.
     pub fn remove(&self, id: ObjectId) {
         self.entries(id).write().remove(&id.0);
+    }
+
+    /// The objects from `first` to `last` that are known, in order.
+    pub fn known_in(&self, first: ObjectId, last: ObjectId) -> Vec<(ObjectId, Kind)> {
+        let end = ObjectId(last.0.min(self.next.load(Ordering::Relaxed)));
+        let mut found: Vec<(ObjectId, Kind)> = if end.0.saturating_sub(first.0) < 2 * SPAN {
+            (first.0..=end.0).filter_map(|id| self.look(ObjectId(id), |entry| (ObjectId(id), entry.kind))).collect()
+        } else {
+            let within = |(id, entry): (&u64, &Entry)| (*id >= first.0 && *id <= end.0).then_some((ObjectId(*id), entry.kind));
+            self.entries.iter().flat_map(|shard| shard.read().iter().filter_map(within).collect::<Vec<_>>()).collect()
+        };
+        found.sort_unstable_by_key(|(id, _)| *id);
+        found
     }
 
     /// Number of objects.
