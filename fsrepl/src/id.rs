@@ -5,7 +5,7 @@ use std::fmt;
 
 /// An object (file, directory, link, device …) of a replica: monotonic, never reused within one run of the
 /// primary, the same on both nodes, and also the FUSE node id and `st_ino` that applications see.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ObjectId(pub u64);
 

@@ -20,8 +20,10 @@ pub const OPEN_OBJECTS: usize = 8192;
 pub const KERNEL_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Age at which a modification time decided in memory is written to the file.
 pub const LAZY_TIMES: Duration = Duration::from_millis(250);
-/// Block of a compare: the smallest piece that travels when content differs.
+/// Block of a compare.
 pub const COMPARE_BLOCK: usize = 64 * 1024;
+/// Part of such a block: the smallest piece that travels when content differs.
+pub const COMPARE_FINE: usize = 4 * 1024;
 /// Bytes that one copy_file_range request handles; the kernel asks again for the rest.
 pub const COPY_CHUNK: usize = 4 * 1024 * 1024;
 /// Bytes of directory entries read at a time.
@@ -113,8 +115,20 @@ pub const RESYNC_NAMES_BYTES: usize = 256 * 1024;
 pub const RESYNC_PIECE: usize = 1024 * 1024;
 /// Marks in one answer: 16 bytes each, and less than [`FRAME_BODY`] with what describes them.
 pub const RESYNC_MARKS: usize = 16 * 1024;
-/// Objects that one question to the secondary covers.
+/// Objects that one question to the secondary covers,
 pub const RESYNC_ROUND: usize = 512;
+/// and bytes of their content.
+pub const RESYNC_ROUND_BYTES: u64 = 8 * 1024 * 1024;
+/// Questions about content that are asked ahead: their answers come while content is being sent.
+pub const RESYNC_AHEAD: usize = 2;
+/// Runs of ids in one answer about what was made anew.
+pub const RESYNC_MADE: usize = 8 * 1024;
+/// How often an object can fail to take an operation in one session before the session ends.
+pub const RESYNC_DOUBTS: u32 = 3;
+/// A resync in which for this long nothing is acknowledged, sent or done has to begin anew.
+pub const RESYNC_STUCK: Duration = Duration::from_secs(30);
+/// Pause before a resync that was stuck twice is tried again.
+pub const RESYNC_STUCK_PAUSE: Duration = Duration::from_secs(60);
 /// Bytes of a resync in flight, beyond what one hold of a lock brings (a piece of content, all names of a
 /// directory): the application's operations wait behind them.
 pub const RESYNC_WINDOW: usize = 4 * 1024 * 1024;

@@ -234,11 +234,19 @@ pub struct Query {
 /// What a primary asks its secondary.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Question {
-    /// Digests of these pieces of content: object, offset, length.
-    Digests(Vec<(ObjectId, u64, u32)>),
+    /// Digests of content.
+    Digests {
+        /// Size of a block: [`crate::limits::COMPARE_BLOCK`] or [`crate::limits::COMPARE_FINE`].
+        block: u32,
+        /// Object, offset, length.
+        pieces: Vec<(ObjectId, u64, u32)>,
+    },
+    /// Size and modification time of these files.
+    Stats(Vec<ObjectId>),
     /// The marks of the secondary's own dirty log, from this one on.
     Marks(u64),
-    /// The objects that this session's resync had to make anew, since the last time this was asked.
+    /// The objects that this session's resync had to make anew, or of which it cannot say what is in them, since
+    /// the last time this was asked.
     Made,
 }
 
@@ -251,15 +259,28 @@ pub struct Answer {
     pub said: Said,
 }
 
-/// For each piece the size of the object there and the blake3 digests of its blocks of
-/// [`crate::limits::COMPARE_BLOCK`]; none where the secondary has nothing in that piece.
-pub type Digests = Vec<(u64, Vec<[u8; 32]>)>;
+/// For each piece the size of the object there and the digests of its blocks, 16 bytes each; none where the
+/// secondary has nothing in that piece.
+pub type Digests = Vec<(u64, Bytes)>;
+
+/// Objects with neighbouring ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// The first one.
+    pub first: ObjectId,
+    /// The last one.
+    pub last: ObjectId,
+    /// They are empty: no data, no names. Otherwise they may hold anything.
+    pub empty: bool,
+}
 
 /// Answers, in the order of [`Question`].
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Said {
     /// See [`Digests`].
     Digests(Digests),
+    /// None where the secondary has no such file.
+    Stats(Vec<Option<(u64, Stamp)>>),
     /// Part of the secondary's marks.
     Marks {
         /// As [`crate::journal::Key`] has them.
@@ -269,8 +290,8 @@ pub enum Said {
         /// More follow.
         more: bool,
     },
-    /// Ids of objects without content or names yet.
-    Made(Vec<ObjectId>),
+    /// What has to be sent from the beginning. Full answers are followed by another one to the same question.
+    Made(Vec<Made>),
 }
 
 /// FAILED.

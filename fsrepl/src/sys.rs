@@ -160,6 +160,12 @@ pub fn get_xattr(fd: BorrowedFd<'_>, name: &CStr, value: &mut [u8]) -> Sys<usize
 
 /// Lists the extended attributes of any kind of object.
 pub fn list_xattr(fd: BorrowedFd<'_>, names: &mut [u8]) -> Sys<usize> {
+    // SAFETY: `names` is writable for its length.
+    match check_size(unsafe { libc::flistxattr(fd.as_raw_fd(), names.as_mut_ptr().cast(), names.len()) }) {
+        // An O_PATH descriptor: a path is the longer way.
+        Err(Errno::BADF) => {}
+        other => return other,
+    }
     let path = proc_path(fd);
     // SAFETY: `path` is NUL-terminated, `names` is writable for its length.
     check_size(unsafe { libc::listxattr(path.as_ptr().cast(), names.as_mut_ptr().cast(), names.len()) })

@@ -76,7 +76,7 @@ impl Volume {
     /// what lies before the cursor; the rest will be read when the cursor gets there.
     fn sent_part(&self, sync: Option<u32>, id: ObjectId, offset: u64, length: usize) -> Option<usize> {
         match sync {
-            Some(epoch) if !self.content_known(id, epoch) => {
+            Some(epoch) if !self.data_known(id, epoch) => {
                 let at = self.cursors.get(id)?;
                 (offset < at).then(|| length.min((at - offset) as usize))
             }
@@ -88,7 +88,7 @@ impl Volume {
     /// does, and what was compared beyond the cursor no longer counts.
     pub(super) fn layout_travels(&self, sync: Option<u32>, id: ObjectId) -> bool {
         match sync {
-            Some(epoch) if !self.content_known(id, epoch) => {
+            Some(epoch) if !self.data_known(id, epoch) => {
                 self.cursors.disturb(id);
                 self.cursors.get(id).is_some()
             }
@@ -194,7 +194,8 @@ impl Volume {
         let outcome = (|| {
             let live = self.objects.live(id)?;
             let fd = live.for_writing()?;
-            tracked.extent(id, offset, length)?;
+            let touched = if shifts(mode) { rustix::fs::fstat(fd)?.st_size as u64 } else { 0 };
+            tracked.extent(id, offset, length.max(touched.saturating_sub(offset)))?;
             let had_set_id = who.uid != 0 && live.has_set_id();
             identity::as_writer(who.uid, who.gid, who.pid, &live, || self.objects.with_room(|| sys::fallocate(fd, mode, offset, length)))?;
             let stat = rustix::fs::fstat(fd)?;
@@ -206,6 +207,10 @@ impl Volume {
             Ok((live, stat, had_set_id)) => {
                 let ended = self.also_stable(&live, Box::new(done));
                 let seq = self.send(self.stays(id), ended, |sync| {
+                    if let Some(epoch) = sync.filter(|epoch| shifts(mode) && !self.content_known(id, *epoch) && self.data_known(id, *epoch))
+                    {
+                        self.shifted(id, epoch);
+                    }
                     if !self.layout_travels(sync, id) {
                         return None;
                     }
@@ -265,6 +270,11 @@ impl Volume {
         }
         Ok((target, data))
     }
+}
+
+/// Whether fallocate(2) in this mode moves all data behind its offset.
+fn shifts(mode: i32) -> bool {
+    mode & (libc::FALLOC_FL_COLLAPSE_RANGE | libc::FALLOC_FL_INSERT_RANGE) != 0
 }
 
 /// fsync(2) or fdatasync(2), whichever is asked for.

@@ -187,6 +187,7 @@ mod tests {
             outlet: None,
             arrivals: Default::default(),
             cursors: Cursors::default(),
+            ongoing: Default::default(),
         }
     }
 

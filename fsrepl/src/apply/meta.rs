@@ -4,6 +4,7 @@ use super::identity;
 use super::names::chown;
 use super::volume::{Caller, Tracked, Volume};
 use crate::id::ObjectId;
+use crate::limits::XATTR_LIST;
 use crate::objects::{Kind, Live, mtime};
 use crate::op::{self, Bytes, Flags, Op, SetAttr, Xattr, kind};
 use crate::sys::{self, Sys, cstr};
@@ -250,10 +251,17 @@ fn chown_as(who: Caller, live: &Live, wish: &Wish) -> Sys<()> {
 
 /// Names of all extended attributes of an object.
 pub fn xattr_names(fd: BorrowedFd<'_>) -> Sys<Vec<CString>> {
-    let mut names = vec![0; 64 * 1024];
-    let length = match sys::list_xattr(fd, &mut names) {
-        Err(Errno::OPNOTSUPP) => 0,
-        other => other?,
+    // Most objects have none: a megabyte of zeros for sixteen of them would be most of the work.
+    let mut few = [0; 512];
+    let mut many = Vec::new();
+    let (names, length): (&[u8], usize) = match sys::list_xattr(fd, &mut few) {
+        Err(Errno::OPNOTSUPP) => (&few, 0),
+        Err(Errno::RANGE) => {
+            many.resize(XATTR_LIST, 0);
+            let length = sys::list_xattr(fd, &mut many)?;
+            (&many, length)
+        }
+        other => (&few, other?),
     };
     Ok(names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()).filter_map(|name| CString::new(name).ok()).collect())
 }
@@ -277,14 +285,17 @@ pub fn read_xattrs(fd: BorrowedFd<'_>) -> Sys<Vec<(Bytes, Bytes)>> {
 }
 
 /// Gives an object owner and permission bits, as far as they differ: each call costs a journal entry.
-pub(crate) fn own(fd: BorrowedFd<'_>, stat: &Stat, uid: u32, gid: u32, mode: u32) -> Sys<()> {
+/// True if something was changed.
+pub(crate) fn own(fd: BorrowedFd<'_>, stat: &Stat, uid: u32, gid: u32, mode: u32) -> Sys<bool> {
     let mut present = stat.st_mode & 0o7777;
-    if (stat.st_uid, stat.st_gid) != (uid, gid) {
+    let owner = (stat.st_uid, stat.st_gid) != (uid, gid);
+    if owner {
         chown(fd, uid, gid)?;
         present &= 0o1777; // chown may have cleared set-id bits
     }
-    if Kind::of(stat.st_mode) != Kind::Symlink && present != mode & 0o7777 {
+    let bits = Kind::of(stat.st_mode) != Kind::Symlink && present != mode & 0o7777;
+    if bits {
         sys::chmod(fd, mode & 0o7777)?;
     }
-    Ok(())
+    Ok(owner || bits)
 }

@@ -18,7 +18,7 @@ pub(crate) use meta::own;
 pub use meta::{Wish, read_xattrs, xattr_names};
 pub use names::New;
 pub(crate) use names::describe;
-pub use volume::{Caller, Cursors, Done, Outlet, Volume};
+pub use volume::{Caller, Cursors, Done, Ongoing, Outlet, Volume};
 
 /// Where identity, change tracking and kept trees live: in the root of the replicated directory, never
 /// visible through the mount.

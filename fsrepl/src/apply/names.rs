@@ -244,6 +244,11 @@ impl Volume {
             (Ok(moved), Err(Errno::NOENT)) => (moved, None),
             (Err(why), _) | (_, Err(why)) => return done(Err(why)),
         };
+        identity::as_root();
+        let exchanged = replaced.filter(|_| flags & libc::RENAME_EXCHANGE != 0).is_some_and(|(id, _)| self.is_directory(id));
+        let moves = from.0 != to.0 && (self.is_directory(moved.0) || exchanged);
+        let still = moves.then(|| self.ongoing.still());
+        let loose = if moves { (self.loose(from.0).filter(|_| exchanged), self.loose(to.0)) } else { (None, None) };
         let held = self.objects.locks.many(&[from.0, to.0, moved.0, replaced.map_or(moved.0, |(id, _)| id)]);
         let tracked = self.track();
         match self.rename_here(from, to, flags, (moved, replaced), &tracked) {
@@ -260,11 +265,12 @@ impl Volume {
                     parent_mtime: self.dir_mtime(dir),
                 };
                 let body = Rename { from: name(from, &from_dir), to: name(to, &to_dir), flags };
-                let seq = self.send_rename(body, moved, (replaced, kept), ended);
+                let seq = self.send_rename(body, moved, (replaced, kept), loose, ended);
                 tracked.finish(seq);
             }
         }
         drop(held);
+        drop(still);
         self.help();
     }
 
@@ -327,17 +333,41 @@ impl Volume {
 
     /// While a resync runs, a rename between a directory that the secondary knows and one that it does not
     /// know becomes leaving the one (park), or arriving in the other (place).
-    fn send_rename(&self, body: Rename, moved: Found, (replaced, kept): (Option<Found>, Option<ObjectId>), ended: Done) -> Seq {
+    ///
+    /// Why this stays right where most directories are known from the start: of a known directory the secondary
+    /// has every name, and each name is the right object, wherever the directory itself may be there. So
+    /// * known to known: both names mean the same there. What is replaced may be a directory that is known to
+    ///   nobody yet and full of what left it here: the secondary parks it.
+    /// * known to unknown: the object is parked under its id, and found there when the other directory is listed.
+    /// * unknown to known: the object is looked up by its id, wherever it is there; its old name goes, for a
+    ///   directory at once, for a file when the old directory is listed: it is unknown, so it will be.
+    /// * unknown to unknown: both will be listed.
+    ///
+    /// What never happens is that a name leaves a known directory without an operation that says so. One thing is
+    /// new: a known directory whose own place is unknown (`loose`) may there lie below what moves into it. Then
+    /// the secondary parks the nearest loose directory first; its right place is in an unknown directory.
+    fn send_rename(
+        &self,
+        body: Rename,
+        moved: Found,
+        (replaced, kept): (Option<Found>, Option<ObjectId>),
+        (loose_from, loose_to): (Option<ObjectId>, Option<ObjectId>),
+        ended: Done,
+    ) -> Seq {
         let (from, to) = (body.from.parent, body.to.parent);
         let exchange = body.flags & libc::RENAME_EXCHANGE != 0;
         let local = self.objects.table.is_local(moved.0);
         let half = |epoch: u32| (self.names_known(from, epoch), self.names_known(to, epoch));
         let name = |name: &Name| std::ffi::OsString::from(OsStr::from_bytes(&name.name));
         let (from_name, to_name) = (name(&body.from), name(&body.to));
+        let number = |loose: Option<ObjectId>| loose.map_or(0, |id| id.0);
         // An exchange across the border needs two steps: first what comes here, then what goes.
         if exchange && let Some(other) = replaced {
             self.send(local, Box::new(|_| ()), |sync| match half(sync?) {
-                (true, false) => self.place(sync?, other.0, from, &from_name, &other.1, body.from.parent_mtime),
+                (true, false) => {
+                    let op = self.place(sync?, other.0, from, &from_name, &other.1, body.from.parent_mtime)?;
+                    Some(Op { offset: number(loose_from), ..op })
+                }
                 _ => None,
             });
         }
@@ -346,11 +376,18 @@ impl Volume {
             self.send(local, Box::new(|_| ()), |sync| (half(sync?) == (true, true)).then(|| Op::new(kind::PARK, kept).body(&body.to)));
         }
         self.send(local, ended, |sync| match sync.map(half) {
-            None | Some((true, true)) => Some(Op::new(kind::RENAME, moved.0).body(&body)),
+            None => Some(Op::new(kind::RENAME, moved.0).body(&body)),
+            Some((true, true)) => {
+                let loose = number(loose_to.or(loose_from));
+                Some(Op { offset: loose, ..Op::new(kind::RENAME, moved.0).body(&body) })
+            }
             Some((false, false)) => None,
             Some((true, false)) if exchange => None,
             Some((true, false)) => Some(Op::new(kind::PARK, moved.0).body(&body.from)),
-            Some((false, true)) => self.place(sync?, moved.0, to, &to_name, &moved.1, body.to.parent_mtime),
+            Some((false, true)) => {
+                let op = self.place(sync?, moved.0, to, &to_name, &moved.1, body.to.parent_mtime)?;
+                Some(Op { offset: number(loose_to), ..op })
+            }
         })
     }
 

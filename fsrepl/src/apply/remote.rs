@@ -108,7 +108,8 @@ fn write(objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError> {
             Err(why) => return told("write", Err(why)),
         }
     }
-    if op.flags & op::MORE == 0 {
+    // A resync gives the time with the attributes.
+    if op.flags & op::MORE == 0 && op.mtime != Stamp::default() {
         objects.times.set(op.object, op.mtime);
     }
     Ok(Touched::Objects(vec![live]))
@@ -119,7 +120,9 @@ fn fallocate(objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError
     let live = told("fallocate", objects.live(op.object))?;
     let fd = told("fallocate", live.for_writing())?;
     told("fallocate", sys::fallocate(fd, op.aux as i32, op.offset, length))?;
-    objects.times.set(op.object, op.mtime);
+    if op.mtime != Stamp::default() {
+        objects.times.set(op.object, op.mtime);
+    }
     Ok(Touched::Objects(vec![live]))
 }
 

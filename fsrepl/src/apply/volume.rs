@@ -4,12 +4,14 @@
 use super::Exclude;
 use crate::id::{ObjectId, Seq};
 use crate::journal::{self, Journal};
-use crate::objects::Objects;
+use crate::objects::{Kind, Objects};
 use crate::op::Op;
-use crate::sys::Sys;
-use parking_lot::Mutex;
+use crate::resync::Scope;
+use crate::sys::{self, Sys};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustc_hash::FxHashMap;
-use rustix::fd::BorrowedFd;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -57,6 +59,41 @@ pub struct Volume {
     pub arrivals: Mutex<Vec<ObjectId>>,
     /// How far the resync has come in files that it sends in pieces.
     pub cursors: Cursors,
+    /// What the secondary may not have, while a resync runs.
+    pub ongoing: Ongoing,
+}
+
+/// The resync that runs, if one does.
+#[derive(Default)]
+pub struct Ongoing {
+    scope: RwLock<Option<Arc<Scope>>>,
+    /// Held by whatever moves a directory to another one, and by the resync while it lists one: who holds it can
+    /// say where in the tree a directory is. Taken before objects' locks.
+    moves: Mutex<()>,
+}
+
+impl Ongoing {
+    /// A resync begins, or learns more; until the first call of a session its secondary knows nothing.
+    pub fn begin(&self, scope: Scope) -> Arc<Scope> {
+        let scope = Arc::new(scope);
+        *self.scope.write() = Some(scope.clone());
+        scope
+    }
+
+    /// The resync is over.
+    pub fn end(&self) {
+        *self.scope.write() = None;
+    }
+
+    /// Asks the scope of session `epoch`, if there is one.
+    fn ask<T>(&self, epoch: u32, ask: impl FnOnce(&Scope) -> T) -> Option<T> {
+        self.scope.read().as_ref().filter(|scope| scope.epoch == epoch).map(|scope| ask(scope))
+    }
+
+    /// Nothing moves directories until this is dropped.
+    pub fn still(&self) -> MutexGuard<'_, ()> {
+        self.moves.lock()
+    }
 }
 
 /// Files of which a resync has sent the beginning: writes before the cursor are sent, later ones are not yet.
@@ -199,12 +236,76 @@ impl Volume {
     }
 
     /// Whether the secondary of sync session `epoch` knows the names in `dir`.
-    pub(super) fn names_known(&self, dir: ObjectId, epoch: u32) -> bool {
-        self.objects.table.look(dir, |entry| entry.names_epoch == epoch).unwrap_or(false)
+    pub(crate) fn names_known(&self, dir: ObjectId, epoch: u32) -> bool {
+        match self.objects.table.look(dir, |entry| entry.names_epoch == epoch) {
+            Some(true) => true,
+            Some(false) => self.ongoing.ask(epoch, |scope| !scope.names(dir)).unwrap_or(false),
+            None => false,
+        }
     }
 
-    /// Whether the secondary of sync session `epoch` has the content of `id`.
+    /// Whether the secondary of sync session `epoch` has the content and the attributes of `id`.
     pub(crate) fn content_known(&self, id: ObjectId, epoch: u32) -> bool {
-        self.objects.table.look(id, |entry| entry.content_epoch == epoch).unwrap_or(false)
+        match self.objects.table.look(id, |entry| (entry.content_epoch == epoch, entry.kind)) {
+            Some((true, _)) => true,
+            Some((false, kind)) => self.ongoing.ask(epoch, |scope| !scope.content(id, kind)).unwrap_or(false),
+            None => false,
+        }
+    }
+
+    /// Whether the secondary of sync session `epoch` has the file `id`, and changes of its data can be applied
+    /// there although marked parts of it differ.
+    pub(crate) fn data_known(&self, id: ObjectId, epoch: u32) -> bool {
+        self.content_known(id, epoch) || self.ongoing.ask(epoch, |scope| !scope.unknown(id)).unwrap_or(false)
+    }
+
+    /// A change that shifts data makes the marks of a file worthless: it is compared from the beginning.
+    pub(super) fn shifted(&self, id: ObjectId, epoch: u32) {
+        self.ongoing.ask(epoch, |scope| scope.doubt(id));
+        self.arrivals.lock().push(id);
+    }
+
+    /// The directory that holds `dir` now; the one in the table may be older.
+    pub(crate) fn parent_of(&self, dir: ObjectId) -> Sys<ObjectId> {
+        let live = self.objects.live(dir)?;
+        super::identity::as_root();
+        let handle = sys::name_to_handle(live.as_fd(), c"..")?;
+        let hint = self.objects.table.look(dir, |entry| entry.parent).unwrap_or(ObjectId::ROOT);
+        if self.objects.table.look(hint, |entry| entry.handle == handle) == Some(true) {
+            return Ok(hint);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let above = rustix::fs::openat(&*live, c"..", flags, Mode::empty())?;
+        let stat = rustix::fs::statat(&above, c"", AtFlags::EMPTY_PATH)?;
+        let parent = self.objects.identify(above.as_fd(), ObjectId::ROOT, c"", &stat)?;
+        self.objects.table.change(dir, |entry| entry.parent = parent);
+        Ok(parent)
+    }
+
+    /// The directories from `dir` up to the root, `dir` first. The caller keeps them [`Ongoing::still`].
+    pub(crate) fn chain(&self, dir: ObjectId) -> Sys<Vec<ObjectId>> {
+        let mut chain = vec![dir];
+        let mut at = dir;
+        while at != ObjectId::ROOT {
+            at = self.parent_of(at)?;
+            if chain.contains(&at) {
+                return Err(rustix::io::Errno::LOOP);
+            }
+            chain.push(at);
+        }
+        Ok(chain)
+    }
+
+    /// The nearest directory from `dir` upwards whose own place the secondary of the running resync does not
+    /// know: there it may be anywhere, even below what is about to be moved into `dir`.
+    pub(super) fn loose(&self, dir: ObjectId) -> Option<ObjectId> {
+        let scope = self.ongoing.scope.read().clone().filter(|scope| !scope.everything)?;
+        let chain = self.chain(dir).ok()?;
+        chain.windows(2).find(|pair| !self.names_known(pair[1], scope.epoch)).map(|pair| pair[0])
+    }
+
+    /// Whether this object is a directory.
+    pub(super) fn is_directory(&self, id: ObjectId) -> bool {
+        self.objects.table.look(id, |entry| entry.kind) == Some(Kind::Directory)
     }
 }

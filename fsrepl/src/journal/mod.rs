@@ -462,6 +462,11 @@ impl Op<'_> {
         self.mark_object(Aspect::Attrs, object)
     }
 
+    /// What these keys name may differ from now on: one flush for all of them.
+    pub fn mark_keys(&self, keys: impl Iterator<Item = Key>) -> io::Result<()> {
+        self.journal.mark(keys.filter(|key| !self.is_young(key.objects().0)), self.epoch)
+    }
+
     fn mark_object(&self, aspect: Aspect, object: ObjectId) -> io::Result<()> {
         if self.is_young(object) {
             return Ok(());

@@ -8,6 +8,7 @@ pub use changed::keep_changes;
 pub use copy::CopyError;
 
 use crate::limits::{KEPT_MANIFEST, KEPT_SHARE};
+use crate::resync::target::remove_tree;
 use crate::sys::Sys;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat};
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 use uuid::Uuid;
 
@@ -151,7 +153,7 @@ impl Keeping {
 
     /// Removes what was copied so far.
     pub fn give_up(self) -> Sys<()> {
-        crate::resync::target::remove_tree(&self.home, &self.id)
+        remove_tree(&self.home, &self.id, &AtomicBool::new(false))
     }
 }
 
@@ -188,7 +190,7 @@ pub fn remove(hidden: impl AsFd, id: &str) -> io::Result<bool> {
         Err(Errno::NOENT) => return Ok(false),
         other => drop(other?),
     }
-    crate::resync::target::remove_tree(&home, &name)?;
+    remove_tree(&home, &name, &AtomicBool::new(false))?;
     rustix::fs::fsync(&home)?;
     Ok(true)
 }
@@ -198,7 +200,7 @@ pub fn tidy(hidden: impl AsFd) -> io::Result<()> {
     let home = home(hidden)?;
     for id in copy::names(home.as_fd())? {
         if read(&home, &id)?.is_none() {
-            crate::resync::target::remove_tree(&home, &id)?;
+            remove_tree(&home, &id, &AtomicBool::new(false))?;
         }
     }
     Ok(())

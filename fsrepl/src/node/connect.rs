@@ -129,7 +129,8 @@ impl Bulk {
         loop {
             number += 1;
             let query = Query { number, question: Question::Marks(keys.len() as u64) };
-            match self.ask(&query, 0)?.said {
+            self.send(&query, 0)?;
+            match self.receive()?.said {
                 Said::Marks { keys: part, birth_floor, more } => {
                     let more = more && !part.is_empty() && keys.len() < JOURNAL_SLOTS_MAX;
                     keys.extend(part);
@@ -150,11 +151,15 @@ impl Drop for Bulk {
 }
 
 impl Ask for Bulk {
-    fn ask(&mut self, query: &Query, after: Seq) -> Result<Answer, String> {
-        let words = |why: wire::WireError| why.to_string();
+    fn send(&mut self, query: &Query, after: Seq) -> Result<(), String> {
         let mut frame = Vec::new();
-        self.sealer.seal(&mut Header::new(kind::QUERY).order(0, after), &op::encode(query), &[], &mut frame).map_err(words)?;
-        self.link.send_all(&frame).map_err(|why| why.to_string())?;
+        let header = &mut Header::new(kind::QUERY).order(0, after);
+        self.sealer.seal(header, &op::encode(query), &[], &mut frame).map_err(|why| why.to_string())?;
+        self.link.send_all(&frame).map_err(|why| why.to_string())
+    }
+
+    fn receive(&mut self) -> Result<Answer, String> {
+        let words = |why: wire::WireError| why.to_string();
         loop {
             if let Some(frame) = self.reader.next().map_err(words)? {
                 if frame.header.kind != kind::ANSWER {

@@ -277,7 +277,8 @@ impl Follower {
             self.common_ids(&objects, current)?;
             (current.timeout, current.exclude.clone(), current.from, current.loses)
         };
-        let session = Session::new(objects, link.clone(), established.sealer, self.clone());
+        let journal = self.journal.lock().clone();
+        let session = Session::new(objects, link.clone(), established.sealer, self.clone(), Some(journal));
         match self.current.lock().as_mut() {
             Some(current) => current.live = Some(session.clone()),
             None => return Ok(()),
@@ -417,9 +418,10 @@ impl Follower {
                 let query: Query = op::decode(frame.body).map_err(io::Error::other)?;
                 let Some(session) = self.reached(frame.header.after.get()) else { return Ok(()) };
                 let said = match &query.question {
-                    Question::Digests(pieces) => Said::Digests(digest::answer(session.objects(), pieces)),
+                    Question::Digests { block, pieces } => Said::Digests(digest::answer(session.objects(), *block, pieces)),
+                    Question::Stats(ids) => Said::Stats(digest::stats(session.objects(), ids)),
                     Question::Marks(from) => self.marks(*from),
-                    Question::Made => Said::Made(Vec::new()),
+                    Question::Made => Said::Made(session.made()),
                 };
                 let answer = Answer { number: query.number, said };
                 out.clear();

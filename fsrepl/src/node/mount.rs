@@ -82,7 +82,15 @@ pub(super) fn volume(options: &MountOptions, tree: &PrivateTree, hidden: Option<
         Some(hidden) => Objects::open(root, hidden).map_err(|why| failed(&options.dir, why))?,
         None => Objects::new(root).map_err(|why| failed(&options.dir, why))?,
     };
-    Ok(Volume { objects, exclude, journal: None, outlet: None, arrivals: parking_lot::Mutex::default(), cursors: Default::default() })
+    Ok(Volume {
+        objects,
+        exclude,
+        journal: None,
+        outlet: None,
+        arrivals: parking_lot::Mutex::default(),
+        cursors: Default::default(),
+        ongoing: Default::default(),
+    })
 }
 
 /// Takes the mount away once nobody uses it. While it is in use, says by whom; told again to end, it

@@ -10,13 +10,15 @@ use crate::apply::{Outlet, Volume};
 use crate::arbiter::{Arbiter, Verdict};
 use crate::id::ObjectId;
 use crate::journal::Journal;
-use crate::limits::{BUSY_PATIENCE, CHECKPOINT_PATIENCE, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RETRY_IS_NEWS};
+use crate::limits::{
+    BUSY_PATIENCE, CHECKPOINT_PATIENCE, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RESYNC_STUCK, RESYNC_STUCK_PAUSE, RETRY_IS_NEWS,
+};
 use crate::op::{Op, kind};
 use crate::replica::hello::{Compare, Refusal};
 use crate::replica::primary::{Lost, Mode, PEER_FAILED, Primary};
 use crate::replica::pulse::{Pulse, TICK, Verdict as Beat};
 use crate::report::{Data, Failure, FailureKind, State};
-use crate::resync::{Plan, Progress, Sync};
+use crate::resync::{Plan, Progress, Sync, Watch};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
@@ -25,6 +27,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
+
+/// Code of a loss: the resync stood still.
+const STUCK: &str = "resync_stuck";
 
 /// What the threads of a primary share.
 pub(super) struct Shared {
@@ -136,7 +141,7 @@ pub(super) fn start(
         }
     })?;
     thread("supervisor", move || {
-        let mut supervisor = Supervisor { shared, losses, first: Some(first), epoch: 0, began: Instant::now(), failing: None };
+        let mut supervisor = Supervisor { shared, losses, first: Some(first), epoch: 0, began: Instant::now(), failing: None, stuck: 0 };
         if let Err(failure) = supervisor.run() {
             let shared = &supervisor.shared;
             shared.primary.refuse(rustix::io::Errno::IO);
@@ -203,6 +208,8 @@ struct Supervisor {
     began: Instant,
     /// Why the last resync failed: trying again is no news until it takes longer.
     failing: Option<String>,
+    /// Resyncs in a row that stood still.
+    stuck: u32,
 }
 
 impl Supervisor {
@@ -221,7 +228,8 @@ impl Supervisor {
                 Err(Fault::Unreachable(reason)) => self.not_now(&reason, "unreachable"),
                 Err(Fault::Refused(refusal)) => self.refused(refusal)?,
             }
-            self.rest(pause);
+            // Once more at once; then the operator has been told, and it is not tried again and again.
+            self.rest(if self.stuck > 1 { RESYNC_STUCK_PAUSE } else { pause });
             pause = (pause * 2).min(RECONNECT_MOST);
         }
         Ok(())
@@ -388,6 +396,10 @@ impl Supervisor {
         if self.failing.as_ref() != Some(&lost.reason) {
             tracing::warn!(reason = lost.reason, code = lost.code, "the secondary is lost");
         }
+        self.stuck = if lost.code == STUCK { self.stuck + 1 } else { 0 };
+        if self.stuck > 1 {
+            tracing::error!(reason = lost.reason, times = self.stuck, "the resync stands still");
+        }
         self.failing = (!lost.holding).then(|| lost.reason.clone());
         if lost.holding || !shared.identity.lock().peer_outdated {
             shared.go_alone(&lost.reason, lost.code)?;
@@ -408,6 +420,7 @@ impl Supervisor {
             let primary = &shared.primary;
             let (began, mut told) = (Instant::now(), false);
             let mut pulse = Pulse::new(shared.options.peer_timeout, primary.now());
+            let mut watch = Watch::new(RESYNC_STUCK, primary.now());
             while primary.try_attached(epoch) {
                 std::thread::sleep(TICK);
                 if !told && began.elapsed() > RETRY_IS_NEWS {
@@ -416,6 +429,12 @@ impl Supervisor {
                     if progress.is_some() {
                         shared.status.set(State::Alone, Data::Uptodate, resync.clone(), "resync");
                     }
+                }
+                let progress = shared.progress.lock().clone();
+                let still = progress.and_then(|progress| watch.tick(primary.now(), primary.acknowledged(), &progress));
+                if let Some(still) = still {
+                    let reason = format!("the secondary does not answer: the resync has not moved for {:.0} s", still.as_secs_f32());
+                    primary.drop_peer(reason, STUCK);
                 }
                 let (heard, sent) = primary.heard_and_sent();
                 match pulse.tick(primary.now(), heard, sent) {

@@ -157,6 +157,22 @@ impl Objects {
         Ok(Arc::new(Live::new(id, entry.kind, fd, Err(Errno::BADF))))
     }
 
+    /// The object open for reading, without a place among what the application has open: for a walk over many.
+    pub fn for_reading(&self, id: ObjectId) -> Sys<Arc<Live>> {
+        if let Some(live) = self.live.get(id).filter(|live| live.flushable()) {
+            return Ok(live);
+        }
+        let entry = self.table.get(id).ok_or(Errno::STALE)?;
+        let flags = match entry.kind {
+            Kind::File => libc::O_RDONLY | libc::O_NONBLOCK,
+            Kind::Directory => libc::O_RDONLY | libc::O_DIRECTORY,
+            _ => libc::O_PATH,
+        };
+        identity::as_root();
+        let fd = sys::open_by_handle(self.root.as_fd(), &entry.handle, flags | libc::O_NOFOLLOW)?;
+        Ok(Arc::new(Live::new(id, entry.kind, fd, Err(Errno::PERM))))
+    }
+
     /// Attributes as applications must see them: a decided but not yet written modification time included.
     pub fn stat(&self, id: ObjectId) -> Sys<Stat> {
         let live = self.any_fd(id)?;

@@ -154,6 +154,11 @@ impl Primary {
         (self.stream.lock().seq, self.acked.load(SeqCst))
     }
 
+    /// Highest number acknowledged. Waits for nobody.
+    pub fn acknowledged(&self) -> Seq {
+        self.acked.load(SeqCst)
+    }
+
     /// The session whose connection is up, if one is.
     pub fn attached(&self) -> Option<u32> {
         let stream = self.stream.lock();

@@ -9,10 +9,11 @@ use super::primary::Source;
 use crate::apply::remote::{ApplyError, Incoming, Touched, apply};
 use crate::apply::{Exclude, flush};
 use crate::id::{ObjectId, Seq, Stamp};
+use crate::journal::{Aspect, Journal, Key};
 use crate::limits::{APPLY_FLUSHERS, FLUSH_QUEUE, INLINE_FLUSH_PAUSE, INLINE_FLUSH_US};
 use crate::objects::Objects;
-use crate::op::{self, kind};
-use crate::resync::target::Target;
+use crate::op::{self, Made, kind};
+use crate::resync::target::{Owed, Purging, Target, differs};
 use crate::sys;
 use crate::uring::Link;
 use crate::wire::{Frame, FrameReader, Header, Sealer, WireError};
@@ -86,6 +87,12 @@ pub struct Session {
     /// Why this node ended the session, if it did.
     cause: Mutex<Option<(String, &'static str)>>,
     keeper: Arc<dyn Keeper>,
+    /// What may differ from the primary by this node's doing.
+    journal: Option<Arc<Journal>>,
+    /// What the primary still has to send in this resync.
+    owed: Mutex<Arc<Mutex<Owed>>>,
+    /// Surplus that is being removed: the pair is in sync when it is gone.
+    purging: Mutex<Option<Purging>>,
     start: Instant,
     /// How long the last flush took.
     flush_us: AtomicU64,
@@ -94,7 +101,13 @@ pub struct Session {
 
 impl Session {
     /// Takes over a connection whose handshake is done.
-    pub fn new(objects: Arc<Objects>, link: Arc<dyn Link>, sealer: Sealer, keeper: Arc<dyn Keeper>) -> Arc<Session> {
+    pub fn new(
+        objects: Arc<Objects>,
+        link: Arc<dyn Link>,
+        sealer: Sealer,
+        keeper: Arc<dyn Keeper>,
+        journal: Option<Arc<Journal>>,
+    ) -> Arc<Session> {
         Arc::new(Session {
             objects,
             link,
@@ -106,6 +119,9 @@ impl Session {
             over: AtomicBool::new(false),
             cause: Mutex::default(),
             keeper,
+            journal,
+            owed: Mutex::default(),
+            purging: Mutex::default(),
             start: Instant::now(),
             flush_us: AtomicU64::new(u64::MAX),
             flush_delay: crate::node::faults::flush_delay(),
@@ -202,10 +218,18 @@ impl Session {
                 std::thread::Builder::new().name(format!("disk-{number}")).spawn(move || session.flusher(&jobs)).ok()
             })
             .collect();
-        let ended = match Target::new(hidden, exclude) {
-            Ok(target) => self.receive(reader, target, &flushes),
+        let ended = match Target::new(&self.objects, hidden, exclude, self.journal.clone()) {
+            Ok(target) => {
+                *self.owed.lock() = target.owed.clone();
+                self.receive(reader, target, &flushes)
+            }
             Err(why) => ApplyError::System { what: "prepare the resync", why }.into(),
         };
+        if let Ended::Apply(error) = &ended
+            && differs(error)
+        {
+            self.distrust();
+        }
         if !matches!(ended, Ended::Wire(_)) {
             self.fail(&format!("the secondary cannot go on: {ended}"));
         }
@@ -217,6 +241,22 @@ impl Session {
         }
         self.objects.write_old_times(0);
         ended
+    }
+
+    /// What is here is not what both nodes take it for, and nobody knows in how much: the next resync compares
+    /// everything.
+    fn distrust(&self) {
+        let Some(journal) = &self.journal else { return };
+        if let Err(why) = journal.begin().mark_keys(Aspect::ALL.into_iter().map(Key::all)) {
+            tracing::error!(%why, "change tracking cannot be written");
+        }
+    }
+
+    /// What the primary has to be told about objects that this session made anew.
+    pub fn made(&self) -> Vec<Made> {
+        let owed = self.owed.lock().clone();
+        let made = owed.lock().tell();
+        made
     }
 
     fn receive(&self, mut reader: FrameReader<Source>, target: Target, flushes: &Sender<Flush>) -> Ended {
@@ -267,6 +307,10 @@ impl Session {
                 self.objects.table.commit(*floor).map_err(|why| why.to_string())?;
                 match job.what {
                     What::InSync(floor) => {
+                        if let Some(purging) = self.purging.lock().take() {
+                            purging.wait().map_err(words)?;
+                            sys::syncfs(self.objects.root()).map_err(words)?;
+                        }
                         self.keeper.in_sync(floor)?;
                         self.synced.store(true, SeqCst);
                         Ok(())
@@ -396,51 +440,24 @@ impl Order<'_> {
     fn apply(&mut self, op: &Incoming<'_>) -> Result<Option<What>, Ended> {
         let objects = &self.session.objects;
         let stable = op.flags & op::STABLE != 0;
-        let syncing = |target: &mut Option<Target>, act: &mut dyn FnMut(&mut Target) -> Result<(), ApplyError>| match target {
-            Some(target) => act(target).map_err(Ended::from),
-            None => Err(Ended::Nonsense("a step of a resync that is over".into())),
-        };
-        match op.kind {
-            kind::SYNC_NAMES => syncing(&mut self.target, &mut |target| target.names(objects, op))?,
-            kind::PARK => syncing(&mut self.target, &mut |target| target.parked(objects, op))?,
-            kind::PLACE => syncing(&mut self.target, &mut |target| target.placed(objects, op))?,
-            kind::SYNC_PURGE => syncing(&mut self.target, &mut Target::purge)?,
-            kind::SYNC_META => syncing(&mut self.target, &mut |target| target.meta(objects, op))?,
+        let over = || Ended::Nonsense("a step of a resync that is over".into());
+        let touched = match op.kind {
+            kind::SYNC_NAMES | kind::PARK | kind::PLACE | kind::SYNC_PURGE | kind::SYNC_META => {
+                self.target.as_mut().ok_or_else(over)?.step(objects, op)?;
+                Touched::Nothing
+            }
             kind::SYNC_DONE => {
-                syncing(&mut self.target, &mut Target::purge)?;
-                self.target = None;
+                let purging = self.target.take().ok_or_else(over)?.done(objects)?;
+                *self.session.purging.lock() = Some(purging);
                 return Ok(Some(What::InSync(ObjectId(op.offset))));
             }
             kind::SYNC_ALL => return Ok(Some(What::All(ObjectId(op.offset), op.aux))),
             kind::LEAVE => return Ok(Some(What::Left(ObjectId(op.offset)))),
-            kind::UNLINK | kind::RENAME => {
-                let touched = self.unlink_or_rename(op)?;
-                return Ok(stable.then_some(What::Objects(touched)));
-            }
-            _ => {
-                let touched = apply(objects, op)?;
-                return Ok(stable.then_some(What::Objects(touched)));
-            }
-        }
-        Ok(stable.then_some(What::Objects(Touched::Nothing)))
-    }
-
-    /// While a resync runs, a directory may hold what the primary's does not: then it is put aside first.
-    fn unlink_or_rename(&mut self, op: &Incoming<'_>) -> Result<Touched, Ended> {
-        let objects = &self.session.objects;
-        let full = |error: &ApplyError| matches!(error, ApplyError::System { why: Errno::NOTEMPTY | Errno::EXIST, .. });
-        match (apply(objects, op), &mut self.target) {
-            (Err(error), Some(target)) if full(&error) => {
-                if op.kind == kind::UNLINK {
-                    let name = op::decode(op.body).map_err(Ended::Nonsense)?;
-                    target.park_directory(objects, &name)?;
-                    return Ok(Touched::Nothing);
-                }
-                let rename: op::Rename = op::decode(op.body).map_err(Ended::Nonsense)?;
-                target.park_directory(objects, &rename.to)?;
-                Ok(apply(objects, op)?)
-            }
-            (outcome, _) => Ok(outcome?),
-        }
+            _ => match &mut self.target {
+                Some(target) => target.live(objects, op)?,
+                None => apply(objects, op)?,
+            },
+        };
+        Ok(stable.then_some(What::Objects(touched)))
     }
 }

@@ -1,25 +1,28 @@
 //! What content is, in blake3 digests of blocks: compared instead of sent.
 
 use crate::id::ObjectId;
-use crate::limits::COMPARE_BLOCK;
-use crate::objects::Objects;
-use crate::op::Digests;
+use crate::limits::{COMPARE_BLOCK, COMPARE_FINE, RESYNC_ROUND, RESYNC_ROUND_BYTES};
+use crate::objects::{Kind, Live, Objects, mtime};
+use crate::op::{Bytes, Digests};
 use crate::sys::{self, Sys};
-use rustix::fd::BorrowedFd;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-/// Digest of one block.
-pub type Digest = [u8; 32];
+/// Digest of one block: enough of it that no two blocks of a replica have the same by chance.
+pub type Digest = [u8; 16];
 
 /// Size of a file of which nothing is known.
 pub const UNKNOWN: u64 = u64::MAX;
 
 /// Stands for a block without data: no content has this digest.
-const HOLE: Digest = [0; 32];
+pub const HOLE: Digest = [0; 16];
 
-/// Digests of the blocks of `data`.
-pub fn of(data: &[u8]) -> Vec<Digest> {
-    data.chunks(COMPARE_BLOCK).map(|block| *blake3::hash(block).as_bytes()).collect()
+/// Digest of one block.
+pub fn of(block: &[u8]) -> Digest {
+    let mut digest = HOLE;
+    digest.copy_from_slice(&blake3::hash(block).as_bytes()[..HOLE.len()]);
+    digest
 }
 
 /// Reads until `into` is full or the file ends.
@@ -36,30 +39,107 @@ pub fn read_fully(fd: BorrowedFd<'_>, offset: u64, into: &mut [u8]) -> Sys<usize
     Ok(done)
 }
 
-/// The secondary's digests of these pieces. What it cannot read may hold anything: the primary will send all of it.
-pub fn answer(objects: &Objects, pieces: &[(ObjectId, u64, u32)]) -> Digests {
-    use rustix::fd::AsFd;
-    crate::apply::identity::as_root();
+/// Where data begins at or after `at`; none if there is only a hole.
+pub fn next_data(live: &Live, at: u64) -> Sys<Option<u64>> {
+    match sys::seek(live.as_fd(), at as i64, libc::SEEK_DATA) {
+        Ok(data) => Ok(Some(data as u64)),
+        Err(Errno::NXIO) => Ok(None),
+        // A file system that knows no holes.
+        Err(Errno::INVAL) => Ok(Some(at)),
+        Err(why) => Err(why),
+    }
+}
+
+/// Where the data at `at` ends.
+pub fn next_hole(live: &Live, at: u64) -> Sys<u64> {
+    match sys::seek(live.as_fd(), at as i64, libc::SEEK_HOLE) {
+        Ok(hole) if hole as u64 > at => Ok(hole as u64),
+        Ok(_) | Err(Errno::INVAL) => Ok(u64::MAX),
+        Err(why) => Err(why),
+    }
+}
+
+/// Gives each block of `length` bytes from `offset` on that holds data to `each`, with its offset. Holes are not
+/// read, and zeros that take no space are not the zeros that do: a block without data is not given.
+pub fn blocks(live: &Live, offset: u64, length: u64, block: usize, mut each: impl FnMut(u64, &[u8])) -> Sys<()> {
+    let end = offset + length;
     let mut buffer = Vec::new();
-    let mut piece = |id: ObjectId, offset: u64, length: u32| -> Sys<(u64, Vec<Digest>)> {
-        let live = objects.live(id)?;
+    let mut at = offset;
+    while at < end {
+        let Some(data) = next_data(live, at)?.filter(|data| *data < end) else { return Ok(()) };
+        let first = (data - data % block as u64).max(at);
+        let run = next_hole(live, data)?.min(end);
+        // Whole blocks, and not more than a piece at a time.
+        let until = (run.next_multiple_of(block as u64)).min(end).min(first + (COMPARE_BLOCK * 16) as u64);
+        buffer.resize((until - first) as usize, 0);
+        let got = read_fully(live.as_fd(), first, &mut buffer)?;
+        for (number, piece) in buffer[..got].chunks(block).enumerate() {
+            each(first + (number * block) as u64, piece);
+        }
+        if got < buffer.len() {
+            return Ok(());
+        }
+        at = until;
+    }
+    Ok(())
+}
+
+/// The secondary's digests of these pieces. What it cannot read may hold anything: the primary will send all of it.
+pub fn answer(objects: &Objects, block: u32, pieces: &[(ObjectId, u64, u32)]) -> Digests {
+    crate::apply::identity::as_root();
+    let block = if block as usize == COMPARE_FINE { COMPARE_FINE } else { COMPARE_BLOCK };
+    let mut room = 2 * RESYNC_ROUND_BYTES;
+    let mut piece = |id: ObjectId, offset: u64, length: u32| -> Sys<(u64, Bytes)> {
+        let live = objects.for_reading(id)?;
         let size = rustix::fs::fstat(&*live)?.st_size as u64;
-        if size <= offset {
-            return Ok((size, Vec::new()));
-        }
-        buffer.resize(length as usize, 0);
-        let got = read_fully(live.as_fd(), offset, &mut buffer)?;
-        let mut digests = of(&buffer[..got]);
-        for (number, digest) in digests.iter_mut().enumerate() {
-            let block = offset + (number * COMPARE_BLOCK) as u64;
-            // Zeros that take no space are not the zeros that do.
-            match sys::seek(live.as_fd(), block as i64, libc::SEEK_DATA) {
-                Ok(data) if (data as u64) < block + COMPARE_BLOCK as u64 => {}
-                Ok(_) | Err(Errno::NXIO) => *digest = HOLE,
-                Err(_) => {}
-            }
-        }
-        Ok((size, digests))
+        let length = u64::from(length).min(room).min(size.saturating_sub(offset));
+        room -= length;
+        let mut digests = vec![0; length.div_ceil(block as u64) as usize * HOLE.len()];
+        blocks(&live, offset, length, block, |at, data| {
+            let place = ((at - offset) / block as u64) as usize * HOLE.len();
+            digests[place..place + HOLE.len()].copy_from_slice(&of(data));
+        })?;
+        Ok((size, Bytes::from(digests)))
     };
-    pieces.iter().map(|(id, offset, length)| piece(*id, *offset, (*length).min(1 << 20)).unwrap_or((UNKNOWN, Vec::new()))).collect()
+    pieces.iter().map(|(id, offset, length)| piece(*id, *offset, *length).unwrap_or((UNKNOWN, Bytes::new()))).collect()
+}
+
+/// Sizes and modification times, as far as the secondary has these files.
+pub fn stats(objects: &Objects, ids: &[ObjectId]) -> Vec<Option<(u64, crate::id::Stamp)>> {
+    crate::apply::identity::as_root();
+    let stat = |id: &ObjectId| {
+        let live = objects.any_fd(*id).ok().filter(|live| live.kind == Kind::File)?;
+        let mut stat = rustix::fs::statat(&*live, c"", AtFlags::EMPTY_PATH).ok()?;
+        objects.times.overlay(*id, &mut stat);
+        Some((stat.st_size as u64, mtime(&stat)))
+    };
+    ids.iter().take(RESYNC_ROUND).map(stat).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{Mode, OFlags};
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn holes_are_not_the_zeros_that_are_written() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = std::fs::File::create(temp.path().join("file")).unwrap();
+        let block = COMPARE_BLOCK as u64;
+        file.write_all_at(&[7; COMPARE_BLOCK], 3 * block).unwrap();
+        file.write_all_at(&[0; COMPARE_BLOCK], 5 * block).unwrap();
+        file.write_all_at(b"end", 7 * block).unwrap();
+        let root = rustix::fs::open(temp.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let objects = Objects::new(root).unwrap();
+        let stat = rustix::fs::statat(objects.root(), c"file", AtFlags::empty()).unwrap();
+        let id = objects.identify(objects.root(), ObjectId::ROOT, c"file", &stat).unwrap();
+        let answers = answer(&objects, block as u32, &[(id, 0, 16 << 16), (id, 9 * block, 65536), (ObjectId(99), 0, 1)]);
+        let (size, digests) = &answers[0];
+        let expected = [HOLE, HOLE, HOLE, of(&[7; COMPARE_BLOCK]), HOLE, of(&[0; COMPARE_BLOCK]), HOLE, of(b"end")];
+        assert_eq!(*size, 7 * block + 3);
+        assert_eq!(digests.chunks(16).map(|digest| digest.try_into().unwrap()).collect::<Vec<Digest>>(), expected);
+        assert_eq!(answers[1], (7 * block + 3, Bytes::new()));
+        assert_eq!(answers[2].0, UNKNOWN);
+    }
 }

@@ -15,26 +15,48 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Sync<'_> {
-    /// Tells the secondary all names of one directory.
+    /// Tells the secondary all names of one directory. Directories above it whose names it does not know are told
+    /// first: then this one is in its place there, and nothing that moves into it can lie above it.
     pub(super) fn names(&mut self, id: ObjectId) -> Result<(), Broken> {
         let volume = self.volume;
         identity::as_root();
-        {
-            let _held = volume.objects.locks.one(id);
-            if volume.objects.is_orphan(id) || volume.objects.table.look(id, |entry| entry.names_epoch) == Some(self.epoch) {
-                return Ok(());
+        while !volume.objects.is_orphan(id) && !volume.names_known(id, self.epoch) {
+            {
+                let _still = volume.ongoing.still();
+                // Where everything is compared, directories are found from the root down.
+                let highest = if self.scope.everything {
+                    id
+                } else {
+                    let Some(chain) = Self::unless_gone(id, volume.chain(id))? else { return Ok(()) };
+                    chain.into_iter().rev().find(|above| !volume.names_known(*above, self.epoch)).unwrap_or(id)
+                };
+                if !self.list(highest)? {
+                    return Ok(());
+                }
             }
-            let Some(live) = Self::unless_gone(id, volume.objects.live(id))? else { return Ok(()) };
-            self.send_names(id, &live)?;
-            // Its attributes at once: what is created in it from now on inherits from them on both nodes.
-            let mut stat = rustix::fs::fstat(&*live).map_err(|why| Broken::Local(id, why))?;
-            volume.objects.overlay(id, &mut stat);
-            self.meta(id, &live, &stat)?;
-            volume.objects.table.change(id, |entry| (entry.names_epoch, entry.content_epoch) = (self.epoch, self.epoch));
+            self.progress.files.0.fetch_add(1, Relaxed);
+            self.progress.files.1.fetch_add(1, Relaxed);
+            self.progress.steps.fetch_add(1, Relaxed);
+            self.pace()?;
         }
-        self.progress.files.0.fetch_add(1, Relaxed);
-        self.progress.files.1.fetch_add(1, Relaxed);
-        self.pace()
+        Ok(())
+    }
+
+    /// One directory, while nothing moves directories. False if it is gone.
+    fn list(&mut self, id: ObjectId) -> Result<bool, Broken> {
+        let volume = self.volume;
+        let _held = volume.objects.locks.one(id);
+        if volume.objects.is_orphan(id) {
+            return Ok(false);
+        }
+        let Some(live) = Self::unless_gone(id, volume.objects.live(id))? else { return Ok(false) };
+        self.send_names(id, &live)?;
+        // Its attributes at once: what is created in it from now on inherits from them on both nodes.
+        let mut stat = rustix::fs::fstat(&*live).map_err(|why| Broken::Local(id, why))?;
+        volume.objects.overlay(id, &mut stat);
+        self.meta(id, &live, &stat)?;
+        volume.objects.table.change(id, |entry| (entry.names_epoch, entry.content_epoch) = (self.epoch, self.epoch));
+        Ok(true)
     }
 
     fn send_names(&mut self, id: ObjectId, live: &Live) -> Result<(), Broken> {
@@ -82,12 +104,16 @@ impl Sync<'_> {
         let target = match Kind::of(stat.st_mode) {
             Kind::Symlink => Some(rustix::fs::readlinkat(dir, &*path, Vec::new())?.into_bytes()),
             Kind::Directory => {
-                self.directories.push_back(id);
+                if !volume.names_known(id, self.epoch) {
+                    self.directories.push_back(id);
+                }
                 None
             }
             _ => None,
         };
-        if Kind::of(stat.st_mode) != Kind::Directory {
+        // What was known when the resync began is on the list if the plan names it.
+        let found = self.scope.everything || id >= self.born;
+        if Kind::of(stat.st_mode) != Kind::Directory && found && !volume.content_known(id, self.epoch) {
             let size = if Kind::of(stat.st_mode) == Kind::File { stat.st_size as u64 } else { 0 };
             self.contents.push_back((id, size));
             self.progress.files.0.fetch_add(1, Relaxed);

@@ -1,52 +1,24 @@
-//! The primary's side of a resync: what is left to do, in which order, and how far it is.
+//! The primary's side of a resync: what is left to do, in which order.
 
+use super::ids::IdSet;
 use super::plan::Plan;
+use super::progress::Progress;
+use super::round::{Large, Round};
+use super::scope::Scope;
 use crate::apply::Volume;
 use crate::id::{ObjectId, Seq};
+use crate::journal::{Aspect, Key, Level};
 use crate::limits::RESYNC_WINDOW;
-use crate::op::{Answer, Op, Query, kind};
-use crate::replica::primary::Primary;
+use crate::objects::Kind;
+use crate::op::{Answer, Op, Query, Question, Said, kind};
+use crate::replica::primary::{Mode, Primary};
 use crate::sys::Sys;
+use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::io::Errno;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
-
-/// How far a resync is, for status.
-pub struct Progress {
-    /// Objects found so far, and done.
-    pub files: (AtomicU64, AtomicU64),
-    /// Bytes of content found so far, done (compared or sent), and sent.
-    pub bytes: (AtomicU64, AtomicU64, AtomicU64),
-    /// Whether names are still being compared: totals still grow.
-    pub names: AtomicBool,
-    began: Instant,
-}
-
-impl Progress {
-    fn seconds(&self) -> f64 {
-        self.began.elapsed().as_secs_f64().max(0.001)
-    }
-
-    /// Content compared or sent a second since the beginning.
-    pub fn rate(&self) -> u64 {
-        (self.bytes.1.load(Relaxed) as f64 / self.seconds()) as u64
-    }
-
-    /// Seconds that are left at the rate so far; none while the totals still grow.
-    pub fn eta(&self) -> Option<f64> {
-        let share = |(total, done): (&AtomicU64, &AtomicU64)| done.load(Relaxed) as f64 / total.load(Relaxed).max(1) as f64;
-        let done = share((&self.bytes.0, &self.bytes.1)).min(share((&self.files.0, &self.files.1))).min(1.0);
-        (!self.names.load(Relaxed) && done > 0.0).then(|| self.seconds() * (1.0 - done) / done)
-    }
-}
-
-impl Default for Progress {
-    fn default() -> Self {
-        let zero = AtomicU64::default;
-        Progress { files: (zero(), zero()), bytes: (zero(), zero(), zero()), names: AtomicBool::new(true), began: Instant::now() }
-    }
-}
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 /// Why a resync ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -60,25 +32,108 @@ pub enum Broken {
     /// The bulk connection.
     #[error("comparing failed: {0}")]
     Bulk(String),
+    /// Healing does not help. The next resync compares everything.
+    #[error("{0} differs there again and again")]
+    Hopeless(ObjectId),
 }
 
-/// Asks the secondary over the bulk connection what it has.
+/// Asks the secondary over the bulk connection what it has. Answers come in the order of the questions.
 pub trait Ask {
-    /// Answers `query`, which must not be looked at before `after` has been applied.
-    fn ask(&mut self, query: &Query, after: Seq) -> Result<Answer, String>;
+    /// Asks `query`, which must not be looked at before `after` has been applied.
+    fn send(&mut self, query: &Query, after: Seq) -> Result<(), String>;
+    /// The next answer; waits until it comes or the session ends.
+    fn receive(&mut self) -> Result<Answer, String>;
+}
+
+/// The ordered stream, as a resync uses it.
+pub trait Stream {
+    /// Sends one operation, now or with a later one; none when the connection is gone.
+    fn push(&self, op: &Op<'_>, flush: bool) -> Option<Seq>;
+    /// Sends what was kept. False when the connection is gone.
+    fn push_out(&self) -> bool;
+    /// Highest number given.
+    fn given(&self) -> Seq;
+    /// Waits until the secondary has applied `seq`. False when the connection is gone.
+    fn wait_applied(&self, seq: Seq) -> bool;
+    /// Whether session `epoch` still runs.
+    fn runs(&self, epoch: u32) -> bool;
+}
+
+impl Stream for Primary {
+    fn push(&self, op: &Op<'_>, flush: bool) -> Option<Seq> {
+        Primary::push(self, op, flush)
+    }
+
+    fn push_out(&self) -> bool {
+        Primary::push_out(self)
+    }
+
+    fn given(&self) -> Seq {
+        self.progress().0
+    }
+
+    fn wait_applied(&self, seq: Seq) -> bool {
+        Primary::wait_applied(self, seq)
+    }
+
+    fn runs(&self, epoch: u32) -> bool {
+        self.mode() == Mode::Syncing(epoch)
+    }
+}
+
+impl<T: Stream> Stream for Arc<T> {
+    fn push(&self, op: &Op<'_>, flush: bool) -> Option<Seq> {
+        T::push(self, op, flush)
+    }
+
+    fn push_out(&self) -> bool {
+        T::push_out(self)
+    }
+
+    fn given(&self) -> Seq {
+        T::given(self)
+    }
+
+    fn wait_applied(&self, seq: Seq) -> bool {
+        T::wait_applied(self, seq)
+    }
+
+    fn runs(&self, epoch: u32) -> bool {
+        T::runs(self, epoch)
+    }
 }
 
 /// One resync.
 pub struct Sync<'a> {
     pub(super) volume: &'a Volume,
-    pub(super) primary: &'a Primary,
+    pub(super) stream: &'a dyn Stream,
     pub(super) progress: &'a Progress,
     pub(super) epoch: u32,
-    #[expect(dead_code, reason = "every resync still compares everything")]
     pub(super) plan: Plan,
+    pub(super) scope: Arc<Scope>,
     pub(super) directories: VecDeque<ObjectId>,
+    /// Objects whose content or attributes may differ, with their size as it was found.
     pub(super) contents: VecDeque<(ObjectId, u64)>,
-    pub(super) queries: u64,
+    /// Of those, what has been compared by size and time already, and differs.
+    pub(super) differing: VecDeque<(ObjectId, u64)>,
+    /// Ids from here on were not given when the work was listed.
+    pub(super) born: ObjectId,
+    /// The file that goes on in the next round.
+    pub(super) large: Option<Large>,
+    pub(super) rounds: VecDeque<Round>,
+    /// Objects that the secondary has made and that hold nothing there.
+    pub(super) empty: IdSet,
+    /// How often an object was found to differ that was known.
+    pub(super) surprises: FxHashMap<u64, u32>,
+    /// Questions about content are looked at when this has been applied: names, and what live operations placed.
+    pub(super) named: Seq,
+    /// Most bytes to send in a second; 0 for no limit.
+    pub max_rate: u64,
+    /// For reading content.
+    pub(super) buffer: Vec<u8>,
+    sent: u64,
+    queries: u64,
+    answers: FxHashMap<u64, Said>,
     window: VecDeque<(Seq, usize)>,
     in_window: usize,
     began: Instant,
@@ -86,28 +141,41 @@ pub struct Sync<'a> {
 
 impl<'a> Sync<'a> {
     /// Prepares the resync of session `epoch`.
-    pub fn new(volume: &'a Volume, primary: &'a Primary, progress: &'a Progress, epoch: u32, plan: Plan) -> Sync<'a> {
+    pub fn new(volume: &'a Volume, stream: &'a impl Stream, progress: &'a Progress, epoch: u32, plan: Plan) -> Sync<'a> {
         Sync {
             volume,
-            primary,
+            stream,
             progress,
             epoch,
+            scope: Arc::new(Scope::new(epoch, &plan)),
             plan,
-            directories: VecDeque::from([ObjectId::ROOT]),
+            directories: VecDeque::new(),
             contents: VecDeque::new(),
+            differing: VecDeque::new(),
+            born: ObjectId::ROOT,
+            large: None,
+            rounds: VecDeque::new(),
+            empty: IdSet::default(),
+            surprises: FxHashMap::default(),
+            named: 0,
+            max_rate: 0,
+            buffer: Vec::new(),
+            sent: 0,
             queries: 0,
+            answers: FxHashMap::default(),
             window: VecDeque::new(),
             in_window: 0,
             began: Instant::now(),
         }
     }
 
-    /// Runs until the secondary differs in nothing but what is being written; then [`Primary::complete`] with
-    /// `done` makes the pair a mirror.
+    /// Runs until the secondary differs in nothing but what is being written; then `finish` makes the pair a mirror
+    /// unless something has arrived meanwhile.
     pub fn run(mut self, ask: &mut dyn Ask, finish: impl Fn() -> bool) -> Result<(), Broken> {
         self.progress.names.store(true, Relaxed);
-        // An earlier session's: in this one nothing arrives before the root is known.
+        // An earlier session's: in this one nothing arrives before a directory is known.
         self.volume.arrivals.lock().clear();
+        self.begin();
         let mut purged = false;
         loop {
             self.take_arrivals();
@@ -115,44 +183,113 @@ impl<'a> Sync<'a> {
                 self.names(directory)?;
                 self.take_arrivals();
             }
+            self.named = self.stream.given();
+            self.ask_made(ask)?;
+            self.take_arrivals();
+            if !self.directories.is_empty() {
+                continue;
+            }
             if !purged {
                 self.push(&Op::new(kind::SYNC_PURGE, ObjectId::ROOT), true)?;
                 self.progress.names.store(false, Relaxed);
                 purged = true;
             }
-            self.content_round(ask)?;
-            if self.directories.is_empty() && self.contents.is_empty() {
-                let settled = self.primary.progress().0;
-                self.settle(settled)?;
-                if finish() {
-                    tracing::info!(
-                        objects = self.progress.files.1.load(Relaxed),
-                        bytes_sent = self.progress.bytes.2.load(Relaxed),
-                        seconds = self.began.elapsed().as_secs_f32(),
-                        "resync done"
-                    );
-                    return Ok(());
-                }
-                if self.primary.mode() != crate::replica::primary::Mode::Syncing(self.epoch) {
-                    return Err(Broken::Connection);
-                }
+            if self.content(ask)? {
+                continue;
+            }
+            // What was sent last may not have fitted.
+            if self.ask_made(ask)? || !self.volume.arrivals.lock().is_empty() {
+                continue;
+            }
+            if finish() {
+                tracing::info!(
+                    objects = self.progress.files.1.load(Relaxed),
+                    bytes_sent = self.progress.bytes.2.load(Relaxed),
+                    seconds = self.began.elapsed().as_secs_f32(),
+                    "resync done"
+                );
+                return Ok(());
+            }
+            if !self.stream.runs(self.epoch) {
+                return Err(Broken::Connection);
             }
         }
     }
 
-    /// Objects that live operations brought into known directories.
-    fn take_arrivals(&mut self) {
-        for id in std::mem::take(&mut *self.volume.arrivals.lock()) {
-            let Some((directory, names, content)) = self.volume.objects.table.look(id, |entry| {
-                (entry.kind == crate::objects::Kind::Directory, entry.names_epoch == self.epoch, entry.content_epoch == self.epoch)
-            }) else {
-                continue;
+    /// From here on live operations travel where the secondary knows what they change.
+    ///
+    /// Until now none did, in this session: each of them had its mark before it was not sent. So what the journal
+    /// holds once the scope counts is added to the plan: nothing fell between both.
+    fn begin(&mut self) {
+        self.volume.ongoing.begin(Scope::new(self.epoch, &self.plan));
+        if !self.plan.dirty.is_everything()
+            && let Some(journal) = &self.volume.journal
+        {
+            self.plan.dirty = self.plan.dirty.union(&journal.dirty());
+        }
+        self.scope = self.volume.ongoing.begin(Scope::new(self.epoch, &self.plan));
+        if self.scope.everything {
+            self.directories.push_back(ObjectId::ROOT);
+        } else {
+            self.expand();
+        }
+    }
+
+    /// The existing objects that the plan names.
+    fn expand(&mut self) {
+        let table = &self.volume.objects.table;
+        self.born = table.birth_floor();
+        let mut found: FxHashSet<(ObjectId, bool)> = FxHashSet::default();
+        for key in self.plan.dirty.keys() {
+            let (first, last) = key.objects();
+            let names = key.aspect() == Aspect::Entries;
+            let wanted = |kind: Kind| match key.aspect() {
+                Aspect::Content => kind == Kind::File,
+                Aspect::Entries => kind == Kind::Directory,
+                Aspect::Attrs => true,
             };
-            if directory && !names {
-                self.directories.push_back(id);
+            if matches!(key.level(), Level::Extent | Level::Object) {
+                found.extend(table.look(first, |entry| entry.kind).filter(|kind| wanted(*kind)).map(|_| (first, names)));
+            } else {
+                found.extend(table.known_in(first, last).into_iter().filter(|(_, kind)| wanted(*kind)).map(|(id, _)| (id, names)));
             }
-            if !directory && !content {
-                self.contents.push_back((id, 0));
+        }
+        let born = ObjectId(self.plan.dirty.birth_floor.0.saturating_add(1));
+        found.extend(table.known_in(born, ObjectId(u64::MAX)).into_iter().map(|(id, kind)| (id, kind == Kind::Directory)));
+        let mut found: Vec<_> = found.into_iter().filter(|(id, _)| !self.volume.objects.table.is_local(*id)).collect();
+        found.sort_unstable();
+        for (id, names) in found {
+            if names {
+                self.directories.push_back(id);
+            } else {
+                self.add_content(id);
+            }
+        }
+    }
+
+    /// The content or the attributes of an object may differ.
+    pub(super) fn add_content(&mut self, id: ObjectId) {
+        // What the secondary says of it must come after all that has travelled.
+        self.named = self.stream.given();
+        let size = self.volume.objects.any_fd(id).and_then(rustix::fs::fstat).map_or(0, |stat| stat.st_size as u64);
+        let size = match self.volume.objects.table.look(id, |entry| entry.kind) {
+            Some(Kind::File) if self.scope.unknown(id) => size,
+            Some(Kind::File) => self.scope.extents(id).iter().map(|at| size.saturating_sub(*at).min(crate::limits::JOURNAL_EXTENT)).sum(),
+            _ => 0,
+        };
+        self.contents.push_back((id, size));
+        self.progress.files.0.fetch_add(1, Relaxed);
+        self.progress.bytes.0.fetch_add(size, Relaxed);
+    }
+
+    /// Objects that live operations brought into known directories.
+    pub(super) fn take_arrivals(&mut self) {
+        let arrived = std::mem::take(&mut *self.volume.arrivals.lock());
+        for id in arrived {
+            if self.volume.objects.table.look(id, |entry| entry.kind) == Some(Kind::Directory) && !self.volume.names_known(id, self.epoch) {
+                self.directories.push_back(id);
+            } else if !self.volume.content_known(id, self.epoch) {
+                self.add_content(id);
             }
         }
     }
@@ -160,30 +297,76 @@ impl<'a> Sync<'a> {
     /// Sends one operation of the resync and keeps what is in flight bounded: the application's operations
     /// wait behind it.
     pub(super) fn push(&mut self, op: &Op<'_>, flush: bool) -> Result<Seq, Broken> {
-        let seq = self.primary.push(op, flush).ok_or(Broken::Connection)?;
+        let seq = self.stream.push(op, flush).ok_or(Broken::Connection)?;
         let bytes = op.payload.len() + op.body.len() + 80;
         self.window.push_back((seq, bytes));
         self.in_window += bytes;
+        self.sent += bytes as u64;
         Ok(seq)
     }
 
-    /// Waits until the window has room. Not while holding an object's lock.
+    /// Waits until the window has room, and no more was sent than the rate allows. Not while holding an object's
+    /// lock.
     pub(super) fn pace(&mut self) -> Result<(), Broken> {
         while self.in_window > RESYNC_WINDOW {
             let Some((seq, bytes)) = self.window.pop_front() else { break };
             self.in_window -= bytes;
-            if !self.primary.wait_applied(seq) {
+            if !self.stream.wait_applied(seq) {
                 return Err(Broken::Connection);
             }
+        }
+        while let Some(pause) = self.ahead_of_rate() {
+            if !self.stream.push_out() {
+                return Err(Broken::Connection);
+            }
+            std::thread::sleep(pause.min(Duration::from_millis(100)));
         }
         Ok(())
     }
 
-    /// Waits until the secondary has applied everything up to `seq`.
-    fn settle(&mut self, seq: Seq) -> Result<(), Broken> {
-        self.window.clear();
-        self.in_window = 0;
-        if self.primary.push_out() && self.primary.wait_applied(seq) { Ok(()) } else { Err(Broken::Connection) }
+    fn ahead_of_rate(&self) -> Option<Duration> {
+        if self.max_rate == 0 {
+            return None;
+        }
+        let due = Duration::from_secs_f64(self.sent as f64 / self.max_rate as f64);
+        // A tenth of a second at a time: pauses shorter than that are not kept.
+        due.checked_sub(self.began.elapsed()).filter(|pause| *pause > Duration::from_millis(10))
+    }
+
+    /// Asks the secondary; the answer comes with [`Sync::answer`].
+    pub(super) fn ask(&mut self, ask: &mut dyn Ask, question: Question, after: Seq) -> Result<u64, Broken> {
+        if !self.stream.push_out() {
+            return Err(Broken::Connection);
+        }
+        self.queries += 1;
+        let query = Query { number: self.queries, question };
+        ask.send(&query, after).map_err(Broken::Bulk)?;
+        Ok(self.queries)
+    }
+
+    /// The answer to question `number`.
+    pub(super) fn answer(&mut self, ask: &mut dyn Ask, number: u64) -> Result<Said, Broken> {
+        loop {
+            if let Some(said) = self.answers.remove(&number) {
+                return Ok(said);
+            }
+            let answer = ask.receive().map_err(Broken::Bulk)?;
+            self.progress.steps.fetch_add(1, Relaxed);
+            if answer.number > self.queries {
+                return Err(Broken::nonsense());
+            }
+            self.answers.insert(answer.number, answer.said);
+        }
+    }
+
+    /// Nobody knows what the secondary has: the next resync compares everything.
+    pub(super) fn give_up(&self, id: ObjectId) -> Broken {
+        if let Some(journal) = &self.volume.journal
+            && let Err(why) = journal.begin().mark_keys(Aspect::ALL.into_iter().map(Key::all))
+        {
+            tracing::error!(%why, "change tracking cannot be written");
+        }
+        Broken::Hopeless(id)
     }
 
     /// What is gone meanwhile needs no sync; anything else that cannot be read stops it.
@@ -196,9 +379,16 @@ impl<'a> Sync<'a> {
     }
 }
 
+impl Broken {
+    pub(super) fn nonsense() -> Broken {
+        Broken::Bulk("the answer is not to this question".into())
+    }
+}
+
 impl Drop for Sync<'_> {
     /// A resync that broke off leaves nothing behind: the next secondary knows none of it.
     fn drop(&mut self) {
+        self.volume.ongoing.end();
         self.volume.cursors.clear();
     }
 }
