@@ -4,12 +4,13 @@ use super::identity::{Identity, Local, Role, Sender, Verdict, boot_id, decide, h
 use super::options::ReceiveOptions;
 use super::registry::Registry;
 use super::status::Status;
+use super::underneath;
 use crate::apply::{Exclude, read_directory};
 use crate::id::ObjectId;
-use crate::journal::{self, Journal};
+use crate::journal::{self, Aspect, Journal, Key};
 use crate::kept;
 use crate::limits::{ACCEPT_AT_ONCE, HANDSHAKE_TIMEOUT, RESYNC_MARKS, RETRY_IS_NEWS};
-use crate::objects::Objects;
+use crate::objects::{Kind, Objects};
 use crate::op::{self, Answer, Query, Question, Said, kind};
 use crate::replica::hello::{Compare, Hello, Refusal, Welcome};
 use crate::replica::primary::Source;
@@ -54,6 +55,8 @@ pub(super) struct Follower {
     hidden: OwnedFd,
     /// What this node changed when it led, or lacks of a resync that was not finished.
     journal: Mutex<Arc<Journal>>,
+    /// Marks of changes made underneath that no session has asked for yet.
+    underneath: Mutex<Vec<Key>>,
     identity: Mutex<Option<Identity>>,
     registry: Registry,
     pub status: Status,
@@ -88,6 +91,7 @@ impl Follower {
             root,
             hidden,
             journal: Mutex::new(Arc::new(journal)),
+            underneath: Mutex::default(),
             identity: Mutex::new(identity),
             registry,
             status: Status::new(report, line),
@@ -361,9 +365,41 @@ impl Follower {
         }
     }
 
+    /// What was changed here while no engine held the directory is marked, and undone by the next session.
+    pub fn look_underneath(&self, span: underneath::Span) {
+        let mut keys = Vec::new();
+        let looked = self.objects().map_err(|why| why.to_string()).and_then(|objects| {
+            let mark = |id, kind| match kind {
+                Kind::Directory => keys.extend([Key::object(Aspect::Entries, id), Key::object(Aspect::Attrs, id)]),
+                _ => keys.extend([Key::object(Aspect::Content, id), Key::object(Aspect::Attrs, id)]),
+            };
+            underneath::look(&objects, span, &self.ending, mark).map_err(|why| why.to_string())
+        });
+        let found = match looked {
+            Ok(found) if found.changed > 0 => found,
+            Ok(_) => return,
+            Err(why) => return tracing::warn!(why, "the look for changes made while nobody held the directory ended early"),
+        };
+        tracing::warn!(changed = found.changed, paths = ?found.paths, "changed while nobody held the directory: undone by the next session");
+        // Held: a session that becomes in sync meanwhile empties the marks, these included.
+        let journal = self.journal.lock();
+        *self.underneath.lock() = keys.clone();
+        if let Err(why) = journal.begin().mark_keys(keys.into_iter()) {
+            tracing::error!(%why, "changes made underneath cannot be marked");
+        }
+        drop(journal);
+        if let Some(session) = self.current.lock().as_ref().and_then(|current| current.live.clone()) {
+            session.hang_up_because("the directory was changed while nobody held it".into(), "changed_underneath");
+        }
+    }
+
     /// Part of the marks of this node, from number `from` on.
     fn marks(&self, from: u64) -> Said {
         let dirty = self.journal.lock().dirty();
+        if from == 0 {
+            // From here on the session knows them.
+            self.underneath.lock().clear();
+        }
         let floor = self.objects().map_or(ObjectId(0), |objects| objects.table.floor());
         let mut keys = dirty.to_wire();
         keys.sort_unstable();
@@ -488,7 +524,12 @@ impl Keeper for Follower {
         };
         // Nothing is marked from here on; before the identity, which says that the marks count since now.
         let equal = Journal::create_equal(&self.hidden, journal::Limits::default(), floor).map_err(|why| why.to_string())?;
-        *self.journal.lock() = Arc::new(equal);
+        let mut journal = self.journal.lock();
+        // Found after this session had asked for the marks: for the next one.
+        let found = std::mem::take(&mut *self.underneath.lock());
+        equal.begin().mark_keys(found.into_iter()).map_err(|why| why.to_string())?;
+        *journal = Arc::new(equal);
+        drop(journal);
         let boot = boot_id().unwrap_or_default();
         self.store(|identity| {
             identity.adopt(&sender);

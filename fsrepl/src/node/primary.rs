@@ -9,13 +9,14 @@ use super::registry::Registry;
 use super::status::Status;
 use super::stop::{Stop, Wake};
 use super::supervise::{self, First, Shared};
-use super::{answers, control};
+use super::{answers, control, underneath};
 use crate::apply::Outlet;
 use crate::arbiter::AlwaysConsents;
 use crate::fuse;
 use crate::id::ObjectId;
 use crate::journal::{self, Journal};
 use crate::limits::LEAVE_TIMEOUT;
+use crate::objects::Kind;
 use crate::op::kind;
 use crate::replica::primary::{Mode, Primary};
 use crate::report::{Data, Event, Failure, FailureKind, Reporter, State, StateLine};
@@ -41,6 +42,7 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
     let (loss_sender, losses) = bounded(16);
     let primary = Arc::new(Primary::new(options.ack == Ack::Disk, loss_sender));
     let hidden = open_hidden(tree)?;
+    let span = underneath::note_start(&hidden).map_err(|why| failed(&options.dir, why))?;
     let (journal, born) = open_journal(&hidden).map_err(|why| failed(&options.dir, why))?;
     let journal = Arc::new(journal);
     let mut volume = volume(options, tree, Some(&hidden))?;
@@ -76,9 +78,41 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
     registry.remember(&options.name, tree.path(), shared.identity.lock().set)?;
     let answering = shared.clone();
     let control = control::Control::start(&options.places.run, &options.name, move |verb, args| answers::primary(&answering, verb, args))?;
+    if let Some(span) = span {
+        let looking = shared.clone();
+        let look = move || look_underneath(&looking, span);
+        if let Err(why) = std::thread::Builder::new().name("underneath".into()).spawn(look) {
+            tracing::warn!(%why, "nobody looks for changes made while nothing was mounted");
+        }
+    }
     let outcome = serve(&shared, tree, stop, &report, losses);
+    if outcome.is_ok() {
+        underneath::note_stop(&hidden).map_err(|why| failed(&options.dir, why))?;
+    }
     drop(control);
     outcome
+}
+
+/// What was changed while nothing was mounted is marked, and a session begins that heals it.
+fn look_underneath(shared: &Arc<Shared>, span: underneath::Span) {
+    let found = underneath::look(&shared.volume.objects, span, &shared.ending, |id, kind| {
+        let op = shared.journal.begin();
+        let marked = op.mark_attrs(id).and_then(|()| match kind {
+            Kind::Directory => op.mark_entries(id),
+            _ => op.mark_extent(id, 0, u64::MAX),
+        });
+        if let Err(why) = marked {
+            tracing::error!(%why, %id, "a change made underneath cannot be marked");
+        }
+    });
+    match found {
+        Ok(found) if found.changed > 0 => {
+            tracing::warn!(changed = found.changed, paths = ?found.paths, "changed while nothing was mounted: brought to the secondary now");
+            shared.primary.drop_peer("the directory was changed while nothing was mounted", "changed_underneath");
+        }
+        Ok(found) => tracing::debug!(seen = found.seen, "nothing was changed while nothing was mounted"),
+        Err(why) => tracing::warn!(%why, "the look for changes made while nothing was mounted ended early"),
+    }
 }
 
 /// Whether this node's data may be served at all.

@@ -9,6 +9,7 @@ use super::mount::{open_hidden, take_over};
 use super::options::{Outcome, ReceiveOptions};
 use super::registry::Registry;
 use super::stop::{Stop, Wake};
+use super::underneath;
 use crate::journal::{self, Journal};
 use crate::kept;
 use crate::report::{Event, Failure, FailureKind, Reporter};
@@ -35,10 +36,17 @@ pub fn run(options: ReceiveOptions, report: Reporter) -> Outcome {
     registry.check(tree.path(), identity.as_ref().map(|identity| identity.set))?;
     let hidden = open_hidden(&tree)?;
     let root = tree.duplicate().map_err(|why| failed(&options.dir, why))?;
+    let span = underneath::note_start(&hidden).map_err(|why| failed(&options.dir, why))?;
     let (journal, _) = Journal::open(&hidden, journal::Limits::default()).map_err(|why| failed(&options.dir, why))?;
     kept::tidy(&hidden).map_err(|why| failed(&options.dir, why))?;
     let cover = ReadOnlyCover::put(tree.path())?;
     let follower = Follower::new(options.clone(), tree.path().to_path_buf(), (root, hidden), journal, identity, registry, report.clone());
+    if let Some(span) = span {
+        let looking = follower.clone();
+        if let Err(why) = std::thread::Builder::new().name("underneath".into()).spawn(move || looking.look_underneath(span)) {
+            tracing::warn!(%why, "nobody looks for changes made while nobody held the directory");
+        }
+    }
     let answering = follower.clone();
     let control = control::Control::start(&options.places.run, &options.name, move |verb, args| answer(&answering, verb, args));
     let outcome = control.and_then(|control| {
@@ -46,6 +54,9 @@ pub fn run(options: ReceiveOptions, report: Reporter) -> Outcome {
         drop(control);
         outcome
     });
+    if outcome.is_ok() {
+        underneath::note_stop(follower.hidden()).map_err(|why| failed(&options.dir, why))?;
+    }
     for holder in cover.remove()? {
         report(Event::Notice(format!("{holder} still reads {}: it sees the directory as it was covered", options.dir.display())));
     }
