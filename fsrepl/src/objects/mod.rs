@@ -255,6 +255,16 @@ impl Objects {
         self.unnamed.forget(id)
     }
 
+    /// Forgets all objects above `floor`, with what is open and decided of them: their ids were given by somebody
+    /// who does not count any more, and will be given again.
+    pub fn forget_above(&self, floor: ObjectId) {
+        for (id, _) in self.table.known_in(ObjectId(floor.0.saturating_add(1)), ObjectId(u64::MAX)) {
+            self.live.remove(id);
+            self.times.take(id);
+        }
+        self.table.forget_above(floor);
+    }
+
     /// The object is gone from this node (secondary: its last name was removed).
     pub fn removed(&self, id: ObjectId, inode: u64) {
         self.table.unlink_inode(inode, id);

@@ -191,6 +191,15 @@ impl Table {
         found
     }
 
+    /// Forgets all objects above `floor`: they were given by somebody whose ids no longer count.
+    pub fn forget_above(&self, floor: ObjectId) {
+        for (id, _) in self.known_in(ObjectId(floor.0.saturating_add(1)), ObjectId(u64::MAX)) {
+            let inode = self.look(id, |entry| entry.inode);
+            inode.into_iter().for_each(|inode| self.unlink_inode(inode, id));
+            self.remove(id);
+        }
+    }
+
     /// Number of objects.
     pub fn len(&self) -> usize {
         self.entries.iter().map(|shard| shard.read().len()).sum()
