@@ -81,6 +81,9 @@ impl Volume {
     fn setattr_here(&self, who: Caller, id: ObjectId, wish: &Wish, tracked: &Tracked<'_>) -> Sys<(Arc<Live>, Stat)> {
         let needs_file = wish.size.is_some() || self.outlet.as_ref().is_some_and(|outlet| outlet.stable());
         let live = if needs_file { self.objects.live(id)? } else { self.objects.any_fd(id)? };
+        if wish.mode.is_some() && live.kind == Kind::Symlink {
+            return Err(Errno::OPNOTSUPP);
+        }
         if let Some(size) = wish.size {
             let fd = live.for_writing()?;
             let old = rustix::fs::fstat(fd)?.st_size as u64;
@@ -97,9 +100,6 @@ impl Volume {
         }
         if let Some(mode) = wish.mode {
             identity::as_root();
-            if live.kind == Kind::Symlink {
-                return Err(Errno::OPNOTSUPP);
-            }
             self.objects.mode_changes(id);
             sys::chmod(live.as_fd(), mode & 0o7777)?;
         }

@@ -255,8 +255,8 @@ impl Session {
     /// What the primary has to be told about objects that this session made anew.
     pub fn made(&self) -> Vec<Made> {
         let owed = self.owed.lock().clone();
-        let made = owed.lock().tell();
-        made
+
+        owed.lock().tell()
     }
 
     fn receive(&self, mut reader: FrameReader<Source>, target: Target, flushes: &Sender<Flush>) -> Ended {

@@ -54,7 +54,8 @@ pub fn next_data(live: &Live, at: u64) -> Sys<Option<u64>> {
 pub fn next_hole(live: &Live, at: u64) -> Sys<u64> {
     match sys::seek(live.as_fd(), at as i64, libc::SEEK_HOLE) {
         Ok(hole) if hole as u64 > at => Ok(hole as u64),
-        Ok(_) | Err(Errno::INVAL) => Ok(u64::MAX),
+        // Behind the end of the file, or a file system that knows no holes.
+        Ok(_) | Err(Errno::INVAL | Errno::NXIO) => Ok(u64::MAX),
         Err(why) => Err(why),
     }
 }

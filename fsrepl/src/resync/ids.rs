@@ -43,6 +43,7 @@ impl IdSet {
     }
 
     /// Whether nothing is in it.
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.words.is_empty()
     }

@@ -129,6 +129,9 @@ pub struct Sync<'a> {
     pub(super) named: Seq,
     /// Most bytes to send in a second; 0 for no limit.
     pub max_rate: u64,
+    /// Happens whenever no lock is held.
+    #[cfg(test)]
+    pub(super) between: Option<&'a dyn Fn()>,
     /// For reading content.
     pub(super) buffer: Vec<u8>,
     sent: u64,
@@ -159,6 +162,8 @@ impl<'a> Sync<'a> {
             surprises: FxHashMap::default(),
             named: 0,
             max_rate: 0,
+            #[cfg(test)]
+            between: None,
             buffer: Vec::new(),
             sent: 0,
             queries: 0,
@@ -308,6 +313,10 @@ impl<'a> Sync<'a> {
     /// Waits until the window has room, and no more was sent than the rate allows. Not while holding an object's
     /// lock.
     pub(super) fn pace(&mut self) -> Result<(), Broken> {
+        #[cfg(test)]
+        if let Some(between) = self.between {
+            between();
+        }
         while self.in_window > RESYNC_WINDOW {
             let Some((seq, bytes)) = self.window.pop_front() else { break };
             self.in_window -= bytes;

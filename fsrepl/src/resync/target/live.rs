@@ -65,6 +65,7 @@ impl Target {
         if !differs(&error) {
             return Err(error);
         }
+        self.misfits += 1;
         tracing::debug!(?concerned, %error, "an operation does not fit what is here: it will be compared");
         for id in concerned {
             let kind = objects.table.look(*id, |entry| entry.kind);

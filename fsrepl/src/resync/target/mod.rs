@@ -47,6 +47,8 @@ pub struct Target {
     journal: Option<Arc<Journal>>,
     /// What the primary still has to send.
     pub owed: Arc<Mutex<Owed>>,
+    /// Operations that did not fit what is here.
+    pub misfits: u64,
     purging: Purging,
 }
 
@@ -112,7 +114,7 @@ impl Target {
         let hidden = rustix::io::dup(hidden)?;
         let parked = open_directory(&hidden, PARKED)?;
         let (unmentioned, owed, purging) = (FxHashMap::default(), Arc::default(), Purging::default());
-        let mut target = Target { hidden, parked, counter: 0, unmentioned, exclude, journal, owed, purging };
+        let mut target = Target { hidden, parked, counter: 0, unmentioned, exclude, journal, owed, misfits: 0, purging };
         let found = names_in(&target.parked)?;
         let numbered = found.iter().filter_map(|name| name.to_str().ok()?.strip_prefix('x')?.parse::<u64>().ok());
         target.counter = numbered.max().unwrap_or(0);
@@ -153,6 +155,9 @@ impl Target {
         };
         if let Some(id) = left.iter().find(|id| there(id)) {
             return Err(ApplyError::Nonsense(format!("the resync is said to be over, but {id} was never sent")));
+        }
+        if self.misfits > 0 {
+            tracing::info!(operations = self.misfits, "operations did not fit what was here and were compared instead");
         }
         Ok(std::mem::take(&mut self.purging))
     }
