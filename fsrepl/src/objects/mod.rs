@@ -70,8 +70,9 @@ impl Objects {
         }
     }
 
-    /// Forgets all objects above `floor`, with what is open of them. Nobody may use them meanwhile.
+    /// Forgets all objects above `floor`, but never the root, with what is open of them. Nobody may use them meanwhile.
     pub fn forget_above(&self, floor: ObjectId) -> io::Result<()> {
+        let floor = floor.max(ObjectId::ROOT);
         self.write_old_times(0);
         self.live.clear();
         self.table.forget_above(floor)

@@ -42,6 +42,7 @@ impl Target {
         {
             objects.close(op.object);
         }
+        self.unlocked.lock().remove(&op.object.0);
         if live.kind != Kind::Directory {
             self.owed.lock().settle(op.object);
         }
@@ -60,8 +61,29 @@ impl Target {
             return Ok(());
         }
         let present = flags::get(&live).unwrap_or(0);
-        if present & flags::LOCKING != 0 && flags::set(&live, present & !flags::LOCKING) {
+        if present & flags::LOCKING == 0 {
+            return Ok(());
+        }
+        // Durably before: whoever finds this half done must get the attributes again.
+        self.remember(std::iter::once((id, Kind::Special)))?;
+        if flags::set(&live, present & !flags::LOCKING) {
             objects.close(id);
+            self.unlocked.lock().entry(id.0).or_insert(present);
+        }
+        Ok(())
+    }
+
+    /// The primary did not send the attributes of what was unlocked for an operation of the application: they were right.
+    pub(super) fn lock_again(&self, objects: &Objects) -> Result<(), ApplyError> {
+        for (id, present) in std::mem::take(&mut *self.unlocked.lock()) {
+            let id = ObjectId(id);
+            let _held = objects.locks.one(id);
+            let Ok(live) = objects.live(id) else { continue };
+            // Such an object takes no times any more.
+            told("resync", objects.write_time_locked(id))?;
+            if flags::set(&live, present) {
+                objects.close(id);
+            }
         }
         Ok(())
     }

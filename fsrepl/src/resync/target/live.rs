@@ -104,6 +104,11 @@ impl Target {
                 Ok(outcome)
             }
             kind::RENAME => self.rename(objects, op),
+            kind::FLAGS => {
+                let outcome = apply(objects, op)?;
+                self.unlocked.lock().remove(&op.object.0);
+                Ok(outcome)
+            }
             _ => apply(objects, op),
         }
     }

@@ -50,6 +50,8 @@ pub struct Target {
     /// Operations that did not fit what is here.
     pub misfits: u64,
     purging: Purging,
+    /// Flags that were taken off to act on an object, and are not there again.
+    unlocked: Mutex<FxHashMap<u64, u32>>,
 }
 
 /// Removal of what nobody claimed, beside the stream: the application's operations do not wait for it.
@@ -114,7 +116,8 @@ impl Target {
         let hidden = rustix::io::dup(hidden)?;
         let parked = open_directory(&hidden, PARKED)?;
         let (unmentioned, owed, purging) = (FxHashMap::default(), Arc::default(), Purging::default());
-        let mut target = Target { hidden, parked, counter: 0, unmentioned, exclude, journal, owed, misfits: 0, purging };
+        let mut target =
+            Target { hidden, parked, counter: 0, unmentioned, exclude, journal, owed, misfits: 0, purging, unlocked: Mutex::default() };
         let found = names_in(&target.parked)?;
         let numbered = found.iter().filter_map(|name| name.to_str().ok()?.strip_prefix('x')?.parse::<u64>().ok());
         target.counter = numbered.max().unwrap_or(0);
@@ -144,6 +147,7 @@ impl Target {
     /// SYNC_DONE: nothing may be owed, and nothing may be left over. The purge may still run.
     pub fn done(mut self, objects: &Objects) -> Result<Purging, ApplyError> {
         self.purge(objects)?;
+        self.lock_again(objects)?;
         let left = self.owed.lock().left();
         if !left.is_empty() {
             // What was surplus itself is gone with the rest of it.
@@ -206,7 +210,7 @@ impl Target {
 
     /// Notes durably that these objects are not what both nodes had in common: a session that breaks off before
     /// it has sent them must not leave them for complete. Objects above the birth floor need no note.
-    fn remember(&self, objects: impl Iterator<Item = (ObjectId, Kind)>) -> Result<(), ApplyError> {
+    pub(super) fn remember(&self, objects: impl Iterator<Item = (ObjectId, Kind)>) -> Result<(), ApplyError> {
         let Some(journal) = &self.journal else { return Ok(()) };
         let aspect = |kind| match kind {
             Kind::File => Aspect::Content,
