@@ -248,7 +248,7 @@ impl Follower {
         next.store(&self.root).map_err(|failure| record(failure.to_string()))?;
         *identity = Some(next);
         self.registry.remember(&self.options.name, &self.dir, sender.set).map_err(|failure| record(failure.to_string()))?;
-        tracing::info!(reason = welcome.reason, code = welcome.code, compare = ?welcome.compare, "following a primary");
+        tracing::debug!(reason = welcome.reason, code = welcome.code, compare = ?welcome.compare, "following a primary");
         Ok((welcome, loses))
     }
 

@@ -346,7 +346,7 @@ impl Supervisor {
                 let here = shared.journal.dirty();
                 let there = bulk.marks()?;
                 let plan = Plan::changed(&here.above(shared.volume.objects.table.floor()), &there);
-                tracing::info!(marks = plan.dirty.len(), everything = plan.dirty.is_everything(), "what changed is compared");
+                tracing::debug!(marks = plan.dirty.len(), everything = plan.dirty.is_everything(), "what changed is compared");
                 Ok(plan)
             }
         }

@@ -412,7 +412,14 @@ impl Target {
             }
         }
         let aside = self.another_name();
-        told("purge", self.renew(&aside))?;
+        match self.renew(&aside) {
+            // What is parked may be what the room is needed for.
+            Err(Errno::NOSPC | Errno::DQUOT) => {
+                let never = AtomicBool::new(false);
+                return names.iter().try_for_each(|name| told("purge", remove_tree(&self.parked, name, &never)));
+            }
+            other => told("purge", other)?,
+        }
         let parked = told("purge", rustix::io::dup(&self.parked))?;
         let stop = self.purging.stop.clone();
         let work = move || remove_tree(&parked, &aside, &stop);
