@@ -205,8 +205,9 @@ impl Volume {
             Ok((live, stat, had_set_id)) => {
                 let ended = self.also_stable(&live, Box::new(done));
                 let seq = self.send(self.stays(id), ended, |sync| {
-                    if let Some(epoch) = sync.filter(|epoch| shifts(mode) && !self.content_known(id, *epoch) && self.data_known(id, *epoch)) {
+                    if let Some(epoch) = sync.filter(|epoch| shifts(mode) && !self.content_known(id, *epoch)) {
                         self.shifted(id, epoch);
+                        return None;
                     }
                     if !self.layout_travels(sync, id) {
                         return None;
