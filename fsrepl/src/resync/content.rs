@@ -93,6 +93,8 @@ impl Sync<'_> {
                     return Ok(self.end(work));
                 }
                 volume.cursors.set(id, Some(0));
+                // Whoever has to begin again finds something there.
+                self.empty.remove(id);
             }
             work.begun = true;
             let Some((from, to)) = work.ranges.pop_front() else {
