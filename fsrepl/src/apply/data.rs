@@ -194,7 +194,8 @@ impl Volume {
         let outcome = (|| {
             let live = self.objects.live(id)?;
             let fd = live.for_writing()?;
-            let touched = if shifts(mode) { rustix::fs::fstat(fd)?.st_size as u64 } else { 0 };
+            // What is moved may come to lie behind the end that the file has now.
+            let touched = if shifts(mode) { rustix::fs::fstat(fd)?.st_size as u64 + length } else { 0 };
             tracked.extent(id, offset, length.max(touched.saturating_sub(offset)))?;
             let had_set_id = who.uid != 0 && live.has_set_id();
             identity::as_writer(who.uid, who.gid, who.pid, &live, || self.objects.with_room(|| sys::fallocate(fd, mode, offset, length)))?;
@@ -207,9 +208,9 @@ impl Volume {
             Ok((live, stat, had_set_id)) => {
                 let ended = self.also_stable(&live, Box::new(done));
                 let seq = self.send(self.stays(id), ended, |sync| {
-                    if let Some(epoch) = sync.filter(|epoch| shifts(mode) && !self.content_known(id, *epoch) && self.data_known(id, *epoch))
-                    {
+                    if let Some(epoch) = sync.filter(|epoch| shifts(mode) && !self.content_known(id, *epoch)) {
                         self.shifted(id, epoch);
+                        return None;
                     }
                     if !self.layout_travels(sync, id) {
                         return None;

@@ -259,9 +259,11 @@ impl Volume {
         self.content_known(id, epoch) || self.ongoing.ask(epoch, |scope| !scope.unknown(id)).unwrap_or(false)
     }
 
-    /// A change that shifts data makes the marks of a file worthless: it is compared from the beginning.
+    /// A change that shifts data makes worthless what is known of a file in parts: it is compared from the
+    /// beginning.
     pub(super) fn shifted(&self, id: ObjectId, epoch: u32) {
         self.ongoing.ask(epoch, |scope| scope.doubt(id));
+        self.cursors.set(id, None);
         self.arrivals.lock().push(id);
     }
 

@@ -76,12 +76,8 @@ impl Sync<'_> {
             let Some((live, stat)) = Self::unless_gone(id, self.open(id))? else { return Ok(self.end(work)) };
             let file = live.kind == Kind::File;
             if file && work.whole != self.scope.unknown(id) {
-                // It became unknown while it was on the way: from the beginning.
-                volume.cursors.set(id, None);
-                drop(held);
-                self.end(work);
-                self.add_content(id);
-                return Ok(Outcome::Done);
+                // It became unknown while it was on the way, and is on the list again.
+                return Ok(self.end(work));
             }
             if work.glance && self.is_equal_at_a_glance(work, &stat) {
                 return self.finish(work, &live, &stat);
@@ -92,11 +88,22 @@ impl Sync<'_> {
             }
             let size = if file { stat.st_size as u64 } else { 0 };
             if work.whole && volume.cursors.get(id).is_none() {
-                volume.cursors.set(id, Some(work.ranges.front().map_or(0, |(from, _)| *from)));
+                if work.begun {
+                    // Its data was shifted: it is on the list again.
+                    return Ok(self.end(work));
+                }
+                volume.cursors.set(id, Some(0));
+                // Whoever has to begin again finds something there.
+                self.empty.remove(id);
             }
+            work.begun = true;
             let Some((from, to)) = work.ranges.pop_front() else {
                 if differing.is_empty() && work.last {
-                    // It may have grown since the round was made.
+                    // It may have grown since the round was made, or since a marked extent ended with it.
+                    self.regrown(work, size);
+                    if !work.ranges.is_empty() {
+                        continue;
+                    }
                     let at = volume.cursors.get(id).filter(|at| work.whole && *at < size);
                     let Some(at) = at else { return self.finish(work, &live, &stat) };
                     work.ranges.push_back((at, size));
@@ -106,6 +113,9 @@ impl Sync<'_> {
                 return Ok(if differing.is_empty() { Outcome::Done } else { Outcome::Differs(differing) });
             };
             let end = to.min(size);
+            if !work.whole && to > size {
+                self.tails.entry(id.0).or_default().push((from.max(size), to));
+            }
             if from < end {
                 // What differs is only looked for from the first block on that does, where the order counts.
                 let only_look = asking && work.whole && !differing.is_empty();
@@ -119,16 +129,34 @@ impl Sync<'_> {
             }
             let through = work.ranges.is_empty() && differing.is_empty() && left.is_empty() && work.last;
             if through && (!work.whole || volume.cursors.get(id).is_some_and(|at| at >= size)) {
-                return self.finish(work, &live, &stat);
+                self.regrown(work, size);
+                if work.ranges.is_empty() {
+                    return self.finish(work, &live, &stat);
+                }
             }
             drop(held);
             self.pace()?;
         }
     }
 
+    /// A marked extent that reached beyond the end of a partial file: what the secondary has there would go with
+    /// the size, but now the file reaches into it. While it has the object's lock, the caller is told what to
+    /// look at again.
+    fn regrown(&mut self, work: &mut Work, size: u64) {
+        let Some(tails) = self.tails.get_mut(&work.id.0) else { return };
+        tails.retain(|(from, to)| {
+            let within = *from < size;
+            if within {
+                work.ranges.push_back((*from, *to));
+            }
+            !within
+        });
+    }
+
     /// Nothing is left to do for this object.
     fn end(&mut self, work: &Work) -> Outcome {
         self.volume.cursors.set(work.id, None);
+        self.tails.remove(&work.id.0);
         if work.last {
             self.progress.files.1.fetch_add(1, Relaxed);
         }

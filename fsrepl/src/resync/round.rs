@@ -36,6 +36,8 @@ pub struct Work {
     pub empty: bool,
     /// Pieces to look at: offset and end.
     pub ranges: VecDeque<(u64, u64)>,
+    /// An earlier round, or this one, has sent the beginning.
+    pub begun: bool,
     /// The object is done with this round.
     pub last: bool,
     /// Size and time are compared first.
@@ -57,6 +59,7 @@ pub struct Large {
     id: ObjectId,
     size: u64,
     whole: bool,
+    begun: bool,
     /// What is left of it.
     ranges: VecDeque<(u64, u64)>,
 }
@@ -171,10 +174,10 @@ impl Sync<'_> {
         let ranges = if whole {
             VecDeque::from([(0, now)])
         } else {
-            let extent = |at: &u64| (*at, (at + crate::limits::JOURNAL_EXTENT).min(now));
-            self.scope.extents(id).iter().map(extent).filter(|(from, to)| from < to).collect()
+            // To their ends: the file may grow into them.
+            self.scope.extents(id).iter().map(|at| (*at, at + crate::limits::JOURNAL_EXTENT)).collect()
         };
-        Ok(Some(self.go_on_with(&live, Large { id, size, whole, ranges }, most, bytes)))
+        Ok(Some(self.go_on_with(&live, Large { id, size, whole, begun: false, ranges }, most, bytes)))
     }
 
     fn passed_over(&self, size: u64) {
@@ -186,14 +189,17 @@ impl Sync<'_> {
         match self.volume.objects.for_reading(large.id) {
             Ok(live) => self.go_on_with(&live, large, most, bytes),
             // Gone, or found out when it is sent.
-            Err(_) => Work { id: large.id, size: large.size, whole: large.whole, ranges: large.ranges, last: true, ..Work::default() },
+            Err(_) => {
+                let Large { id, size, whole, begun, ranges } = large;
+                Work { id, size, whole, begun, ranges, last: true, ..Work::default() }
+            }
         }
     }
 
     /// Takes pieces of up to `most` bytes of data from a file; what is left is for the next round. Holes are passed
     /// over: nothing is asked about them.
     fn go_on_with(&mut self, live: &Arc<Live>, mut large: Large, most: u64, bytes: &mut u64) -> Work {
-        let mut work = Work { id: large.id, size: large.size, whole: large.whole, ..Work::default() };
+        let mut work = Work { id: large.id, size: large.size, whole: large.whole, begun: large.begun, ..Work::default() };
         let mut taken = 0;
         while let Some((from, to)) = large.ranges.pop_front() {
             let block = COMPARE_BLOCK as u64;
@@ -221,6 +227,7 @@ impl Sync<'_> {
         *bytes += taken;
         work.last = large.ranges.is_empty();
         if !work.last {
+            large.begun = true;
             self.large = Some(large);
         }
         work

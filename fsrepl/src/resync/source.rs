@@ -132,6 +132,8 @@ pub struct Sync<'a> {
     /// Happens whenever no lock is held.
     #[cfg(test)]
     pub(super) between: Option<&'a dyn Fn()>,
+    /// Parts of marked extents that lie behind the end of their file, by object.
+    pub(super) tails: FxHashMap<u64, Vec<(u64, u64)>>,
     /// For reading content.
     pub(super) buffer: Vec<u8>,
     sent: u64,
@@ -164,6 +166,7 @@ impl<'a> Sync<'a> {
             max_rate: 0,
             #[cfg(test)]
             between: None,
+            tails: FxHashMap::default(),
             buffer: Vec::new(),
             sent: 0,
             queries: 0,

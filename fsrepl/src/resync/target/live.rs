@@ -66,6 +66,8 @@ impl Target {
             return Err(error);
         }
         self.misfits += 1;
+        #[cfg(test)]
+        eprintln!("misfit: {concerned:?}: {error}");
         tracing::debug!(?concerned, %error, "an operation does not fit what is here: it will be compared");
         for id in concerned {
             let kind = objects.table.look(*id, |entry| entry.kind);

@@ -58,13 +58,16 @@ pub struct Target {
 #[derive(Default)]
 pub struct Purging {
     stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Sys<()>>>,
+    /// Each waits for the one before it.
+    thread: Option<JoinHandle<Sys<()>>>,
+    /// Names in the parking directory that are being removed.
+    going: Vec<CString>,
 }
 
 impl Purging {
     /// Waits for the end.
     pub fn wait(mut self) -> Sys<()> {
-        self.threads.drain(..).try_for_each(|thread| thread.join().unwrap_or(Err(Errno::IO)))
+        self.thread.take().map_or(Ok(()), |thread| thread.join().unwrap_or(Err(Errno::IO)))
     }
 }
 
@@ -72,7 +75,7 @@ impl Drop for Purging {
     /// What is left goes at the end of the next resync.
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);
-        for thread in self.threads.drain(..) {
+        if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
@@ -135,7 +138,9 @@ impl Target {
     pub fn step(&mut self, objects: &Objects, op: &Incoming<'_>) -> Result<(), ApplyError> {
         crate::apply::identity::as_root();
         match op.kind {
-            kind::SYNC_NAMES => self.names(objects, op),
+            // A directory that is not here is in doubt like any other object: the primary sends it again, or knows
+            // by then that it is gone there too.
+            kind::SYNC_NAMES => self.in_known(objects, &[op.object], |target| target.names(objects, op)),
             kind::PARK => self.parked(objects, op),
             kind::PLACE => self.placed(objects, op),
             kind::SYNC_PURGE => self.purge(objects),
@@ -151,7 +156,7 @@ impl Target {
         let left = self.owed.lock().left();
         if !left.is_empty() {
             // What was surplus itself is gone with the rest of it.
-            told("purge", std::mem::take(&mut self.purging).wait())?;
+            self.purging.thread.take().map_or(Ok(()), |thread| told("purge", thread.join().unwrap_or(Err(Errno::IO))))?;
         }
         let there = |id: &ObjectId| {
             let stat = objects.any_fd(*id).and_then(|fd| rustix::fs::statat(&*fd, c"", AtFlags::EMPTY_PATH));
@@ -397,7 +402,8 @@ impl Target {
 
     /// Every name is in place: what is parked belongs to nobody.
     fn purge(&mut self, objects: &Objects) -> Result<(), ApplyError> {
-        let names = told("purge", names_in(&self.parked))?;
+        let mut names = told("purge", names_in(&self.parked))?;
+        names.retain(|name| !self.purging.going.contains(name));
         if names.is_empty() {
             return Ok(());
         }
@@ -421,10 +427,14 @@ impl Target {
             other => told("purge", other)?,
         }
         let parked = told("purge", rustix::io::dup(&self.parked))?;
-        let stop = self.purging.stop.clone();
-        let work = move || remove_tree(&parked, &aside, &stop);
+        let (stop, before) = (self.purging.stop.clone(), self.purging.thread.take());
+        self.purging.going = vec![aside.clone()];
+        let work = move || {
+            before.map_or(Ok(()), |before| before.join().unwrap_or(Err(Errno::IO)))?;
+            remove_tree(&parked, &aside, &stop)
+        };
         let thread = std::thread::Builder::new().name("purge".into()).spawn(work);
-        self.purging.threads.push(told("purge", thread.map_err(|_| Errno::AGAIN))?);
+        self.purging.thread = Some(told("purge", thread.map_err(|_| Errno::AGAIN))?);
         Ok(())
     }
 

@@ -83,6 +83,17 @@ pub fn differences(left: &Path, right: &Path) -> Vec<String> {
             None => lines.push(format!("{name:?} is missing")),
             Some(there) if there.content != here.content => {
                 let at = here.content.iter().zip(&there.content).position(|(here, there)| here != there);
+                let around = |seen: &Seen| at.map(|at| seen.content[at.saturating_sub(2)..].iter().take(8).copied().collect::<Vec<u8>>());
+                eprintln!("{:?} {:?}", around(here), around(there));
+                let blocks: Vec<usize> = here
+                    .content
+                    .chunks(4096)
+                    .zip(there.content.chunks(4096))
+                    .enumerate()
+                    .filter(|(_, (a, b))| a != b)
+                    .map(|(n, _)| n)
+                    .collect();
+                eprintln!("{blocks:?}");
                 lines.push(format!("{name:?}: content differs: {} and {} bytes, at {at:?}", here.content.len(), there.content.len()));
             }
             Some(there) if there != here => {

@@ -92,6 +92,9 @@ impl Pipe {
                 body: &op.body,
                 payload: &op.payload,
             };
+            if std::env::var_os("UNDERSTUDY_SHOW").is_some() {
+                eprintln!("  {} {} {} at {} {:x} +{}", state.applied, op.kind, op.object, op.offset, op.aux, op.payload.len());
+            }
             let outcome = match (op.kind, &mut state.target) {
                 (30..=34, Some(target)) => target.step(objects, &op),
                 (_, Some(target)) => target.live(objects, &op).map(drop),
