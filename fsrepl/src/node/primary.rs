@@ -163,6 +163,7 @@ fn leave(shared: &Arc<Shared>) -> Outcome {
     let (highest, _) = shared.primary.progress();
     let stable = if mirrored && still && matches!(there, Ok(Ok(()))) { highest } else { 0 };
     shared.store_identity(|identity| identity.in_sync_open = false)?;
+    super::faults::point("left-before-journal");
     let birth = shared.volume.objects.table.birth_floor();
     shared.journal.close_clean(stable, birth).map_err(|why| failed(&shared.options.dir, why))
 }

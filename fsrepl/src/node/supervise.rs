@@ -2,6 +2,7 @@
 //! when the secondary is lost, record that durably before anything is acknowledged without it.
 
 use super::connect::{Bulk, Connected, Fault, connect};
+use super::faults;
 use super::identity::{Identity, boot_id};
 use super::options::MountOptions;
 use super::status::Status;
@@ -61,11 +62,13 @@ impl Shared {
     /// Records durably that the secondary is outdated, asks the arbiter, and goes on.
     pub fn go_alone(&self, reason: &str, code: &str) -> Result<(), Failure> {
         self.journal.alone();
+        faults::point("alone-before-identity");
         self.store_identity(|identity| {
             identity.mint();
             identity.peer_outdated = true;
             identity.in_sync_open = false;
         })?;
+        faults::point("alone-after-identity");
         let (set, generation) = {
             let identity = self.identity.lock();
             (identity.set, identity.current)
@@ -137,7 +140,7 @@ fn housekeep(shared: &Arc<Shared>) {
         std::thread::sleep(LAZY_TIMES);
         shared.volume.objects.write_old_times(LAZY_TIMES.as_millis() as u64);
         let (seq, _) = shared.primary.progress();
-        if checkpoint.elapsed() >= crate::limits::CHECKPOINT_EVERY && seq != last {
+        if checkpoint.elapsed() >= faults::checkpoint_every() && seq != last {
             checkpoint = Instant::now();
             last = seq;
             take_checkpoint(shared);
@@ -156,6 +159,7 @@ fn take_checkpoint(shared: &Arc<Shared>) {
     let here = crate::sys::syncfs(&shared.root);
     shared.primary.help();
     let there = answered.recv_timeout(CHECKPOINT_PATIENCE);
+    faults::point("checkpoint");
     if let (Ok(()), Ok(Ok(()))) = (here, there)
         && let Err(why) = shared.journal.stable(seq)
     {
@@ -296,12 +300,14 @@ impl Supervisor {
         if shared.primary.attached() != Some(self.epoch) {
             return Ok(());
         }
+        faults::point("in-sync-before-identity");
         let boot = boot_id().unwrap_or_default();
         shared.store_identity(|identity| {
             identity.peer_outdated = false;
             identity.in_sync_open = true;
             identity.boot_id = boot;
         })?;
+        faults::point("in-sync-before-journal");
         let (seq, _) = shared.primary.progress();
         shared.journal.in_sync(seq);
         let to = shared.options.to.map(|to| to.to_string()).unwrap_or_default();

@@ -10,6 +10,7 @@ use crate::apply::remote::{ApplyError, Incoming, Touched, apply};
 use crate::apply::{Exclude, flush};
 use crate::id::{ObjectId, Seq, Stamp};
 use crate::limits::{APPLY_FLUSHERS, FLUSH_QUEUE, INLINE_FLUSH_PAUSE, INLINE_FLUSH_US};
+use crate::node::faults::point;
 use crate::objects::Objects;
 use crate::op::{self, kind};
 use crate::resync::target::Target;
@@ -260,9 +261,12 @@ impl Session {
             What::All | What::InSync | What::Left => {
                 self.objects.write_old_times(0);
                 sys::syncfs(self.objects.root()).map_err(words)?;
+                point("flushed-all");
                 match job.what {
                     What::InSync => {
+                        point("done-before-record");
                         self.keeper.in_sync()?;
+                        point("done-recorded");
                         self.synced.store(true, SeqCst);
                         Ok(())
                     }
@@ -378,6 +382,9 @@ impl Order<'_> {
             return Ok(());
         }
         self.open = None;
+        if self.target.is_some() {
+            point("resync-applied");
+        }
         self.session.applied.store(seq, SeqCst);
         if let Some(what) = what {
             let flush = Flush { seq, data_only: op.flags & op::VARIANT != 0 || op.kind == kind::WRITE, what };
@@ -398,7 +405,11 @@ impl Order<'_> {
             kind::SYNC_NAMES => syncing(&mut self.target, &mut |target| target.names(objects, op))?,
             kind::PARK => syncing(&mut self.target, &mut |target| target.parked(objects, op))?,
             kind::PLACE => syncing(&mut self.target, &mut |target| target.placed(objects, op))?,
-            kind::SYNC_PURGE => syncing(&mut self.target, &mut Target::purge)?,
+            kind::SYNC_PURGE => {
+                point("purge-before");
+                syncing(&mut self.target, &mut Target::purge)?;
+                point("purge-after");
+            }
             kind::SYNC_META => syncing(&mut self.target, &mut |target| target.meta(objects, op))?,
             kind::SYNC_DONE => {
                 syncing(&mut self.target, &mut Target::purge)?;

@@ -4,6 +4,7 @@ use super::plan::Plan;
 use crate::apply::Volume;
 use crate::id::{ObjectId, Seq};
 use crate::limits::RESYNC_WINDOW;
+use crate::node::faults::point;
 use crate::op::{Answer, Op, Query, kind};
 use crate::replica::primary::Primary;
 use crate::sys::Sys;
@@ -116,7 +117,9 @@ impl<'a> Sync<'a> {
                 self.take_arrivals();
             }
             if !purged {
+                point("purge-before-sending");
                 self.push(&Op::new(kind::SYNC_PURGE, ObjectId::ROOT), true)?;
+                point("purge-sent");
                 self.progress.names.store(false, Relaxed);
                 purged = true;
             }
@@ -161,6 +164,7 @@ impl<'a> Sync<'a> {
     /// wait behind it.
     pub(super) fn push(&mut self, op: &Op<'_>, flush: bool) -> Result<Seq, Broken> {
         let seq = self.primary.push(op, flush).ok_or(Broken::Connection)?;
+        point("resync-sent");
         let bytes = op.payload.len() + op.body.len() + 80;
         self.window.push_back((seq, bytes));
         self.in_window += bytes;
