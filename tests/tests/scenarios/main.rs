@@ -6,6 +6,8 @@ mod degrade_and_return;
 mod directory_in_use;
 mod disk_full_primary;
 mod disk_full_secondary;
+mod exchange;
+mod histories;
 mod initial_copy;
 mod kill9_primary;
 mod kill9_secondary;
