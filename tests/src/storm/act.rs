@@ -79,8 +79,13 @@ impl Actor {
 
     /// Makes one change; gives its kind and what it came to.
     pub fn try_act(&mut self) -> (u64, io::Result<()>) {
+        // How many choices a change makes depends on where it fails: the next one does not.
+        let mut after = self.rng.clone();
+        self.rng = Rng::new(after.number());
         let kind = self.rng.below(24);
-        (kind, self.change(kind))
+        let done = self.change(kind);
+        self.rng = after;
+        (kind, done)
     }
 
     /// The tree is elsewhere from now on, and nothing in it is open.
