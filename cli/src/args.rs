@@ -76,6 +76,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Wait until everything written so far is on the disks of both servers
     Sync(SyncArgs),
+    /// Bring the other server up to date now, or say what that would take
+    Resync(ResyncArgs),
+    /// Show, or remove, what was kept of changes that lost against the other server's
+    Kept(KeptArgs),
     /// Make a key file for a pair of servers
     Keygen(KeygenArgs),
     /// Show all of it on this machine: two hosts, 100,000 files, a kill, and nothing lost
@@ -177,6 +181,42 @@ pub struct SyncArgs {
     /// Give up waiting after this time
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub timeout: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ResyncArgs {
+    /// The replica, as `understudy status` names it
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Compare everything, whatever change tracking says
+    #[arg(long)]
+    pub full: bool,
+    /// Only say what a resync would have to look at
+    #[arg(long, conflicts_with_all = ["full", "no_wait"])]
+    pub estimate: bool,
+    /// Do not wait for the end
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Give up waiting after this time; the resync goes on
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+const KEPT_EXAMPLES: &str = "\
+Examples:
+  List what is kept on this server:           understudy kept
+  Of one replica:                             understudy kept data
+  Remove a kept tree for good:                understudy kept data remove 20260102T030405Z-0a1b2c3d
+
+A kept tree lies in DIR/.understudy/kept/ID/tree on the server that gave its changes up; copy out of it
+what you need. While DIR is mounted, `understudy kept` says where it can be read.";
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = KEPT_EXAMPLES)]
+pub struct KeptArgs {
+    /// The replica [default: all of this server], then `remove ID` to remove one
+    #[arg(value_name = "[NAME] [remove ID", num_args = 0..=3)]
+    pub words: Vec<String>,
 }
 
 #[derive(Clone, Debug, Args)]

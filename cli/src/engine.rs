@@ -36,5 +36,10 @@ pub fn list(run: &Path) -> Result<Vec<String>, Failure> {
 
 /// Asks the engine of `name`.
 pub fn call(run: &Path, name: &str, verb: &str, timeout: Duration) -> Result<Value, Failure> {
-    fsrepl::node::control::call(run, name, verb, &Value::Null, timeout)
+    ask(run, name, verb, &Value::Null, timeout)
+}
+
+/// Asks the engine of `name` with arguments.
+pub fn ask(run: &Path, name: &str, verb: &str, args: &Value, timeout: Duration) -> Result<Value, Failure> {
+    fsrepl::node::control::call(run, name, verb, args, timeout)
 }

@@ -25,6 +25,36 @@ pub fn replica(status: &Value, now: SystemTime) -> String {
     finish(&lines)
 }
 
+/// What a resync would take, in a line.
+pub fn estimate(estimate: &Value) -> String {
+    if estimate["everything"] == true {
+        return "everything: all names and all content are compared, and what differs is sent".into();
+    }
+    let (folders, files, attributes) = (number(estimate, "directories"), number(estimate, "files"), number(estimate, "attributes"));
+    let more = if estimate["more"] == true { ", and more" } else { "" };
+    format!(
+        "names in {folders} directories, content of {files} files (at most {} compared, what differs is sent), attributes of {attributes} more{more}",
+        bytes(number(estimate, "bytes_at_most"))
+    )
+}
+
+/// One kept tree.
+pub fn kept(tree: &Value) -> String {
+    let name = text(tree, "module").unwrap_or_else(|| "?".into());
+    let mut lines = vec![format!("{name}  {}", text(tree, "id").unwrap_or_else(|| "?".into()))];
+    lines.push(row("kept", &text(tree, "time").unwrap_or_else(|| "?".into())));
+    lines.push(row("why", &text(tree, "reason").unwrap_or_else(|| "?".into())));
+    let (files, folders) = (number(tree, "files"), number(tree, "directories"));
+    lines.push(row("holds", &format!("{files} files, {folders} new directories, {}", bytes(number(tree, "bytes")))));
+    let renamed: Vec<&str> = tree["renamed_in"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !renamed.is_empty() {
+        let more = if renamed.len() > 3 { format!(" and {} more", renamed.len() - 3) } else { String::new() };
+        lines.push(row("names", &format!("were added, moved or removed in {}{more}", renamed[..renamed.len().min(3)].join(", "))));
+    }
+    lines.push(row("where", &text(tree, "path").unwrap_or_else(|| "?".into())));
+    finish(&lines)
+}
+
 fn finish(lines: &[String]) -> String {
     lines.iter().map(|line| one_line(line) + "\n").collect()
 }
@@ -62,7 +92,8 @@ pub fn age_words(seconds: u64) -> String {
     words.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
-fn progress(resync: &Value) -> String {
+/// How far a resync is, in a line.
+pub fn progress(resync: &Value) -> String {
     let phase = text(resync, "phase").unwrap_or_else(|| "running".into());
     let (done, total) = (number(resync, "bytes_done"), number(resync, "bytes_total"));
     let (files, all) = (number(resync, "files_done"), number(resync, "files_total"));

@@ -9,6 +9,7 @@ pub mod arbiter;
 pub mod fuse;
 pub mod id;
 pub mod journal;
+pub mod kept;
 pub mod limits;
 pub mod node;
 pub mod objects;

@@ -144,3 +144,28 @@ pub const INLINE_FLUSH_PAUSE: u32 = 64;
 pub const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(60);
 /// How long `sync` waits for the secondary's disk.
 pub const SYNC_PATIENCE: Duration = Duration::from_secs(300);
+/// Paths that a look for changes underneath names.
+pub const UNDERNEATH_PATHS: usize = 20;
+/// Objects that an estimate counts.
+pub const ESTIMATE_OBJECTS: usize = 1_000_000;
+/// Kept trees may take one part in this many of the free space at the time.
+pub const KEPT_SHARE: u64 = 2;
+/// Bytes of a kept tree's manifest.
+pub const KEPT_MANIFEST: u64 = 1024 * 1024;
+/// Directories named in a manifest.
+pub const KEPT_DIRECTORIES: usize = 1000;
+
+// The table of objects.
+
+/// Objects kept in memory although they are on disk, soft: twice as many at most, beyond what the kernel holds.
+pub const OBJECTS_IN_MEMORY: usize = 128 * 1024;
+/// Changes of the table that wait in memory before they are written (not flushed) at the next chance;
+pub const OBJECTS_PENDING: usize = 16 * 1024;
+/// beyond this many, whoever makes the next one writes them.
+pub const OBJECTS_PENDING_MOST: usize = 64 * 1024;
+/// Cache of the table's database, in bytes.
+pub const OBJECTS_CACHE: usize = 16 * 1024 * 1024;
+/// Room on disk that the database holds beyond its end, in bytes.
+pub const OBJECTS_ROOM: u64 = 1024 * 1024;
+/// Ids in a range up to which they are looked up one by one instead of walking all that is in memory.
+pub const OBJECTS_RANGE: u64 = 8 * 1024;

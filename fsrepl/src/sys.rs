@@ -54,22 +54,36 @@ pub enum Handle {
 }
 
 impl Handle {
-    fn from_raw(raw: &RawHandle) -> Handle {
-        let len = (raw.handle_bytes as usize).min(HANDLE_BYTES);
-        if len <= 20 {
-            let mut bytes = [0; 20];
-            bytes[..len].copy_from_slice(&raw.bytes[..len]);
-            Handle::Small(raw.handle_type, len as u8, bytes)
-        } else {
-            Handle::Large(Box::new((raw.handle_type, raw.bytes[..len].to_vec())))
+    /// From what [`Handle::parts`] gave; none if that is no handle.
+    pub fn from_parts(handle_type: i32, bytes: &[u8]) -> Option<Handle> {
+        if bytes.len() > HANDLE_BYTES {
+            return None;
+        }
+        let mut small = [0; 20];
+        Some(match small.get_mut(..bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                Handle::Small(handle_type, bytes.len() as u8, small)
+            }
+            None => Handle::Large(Box::new((handle_type, bytes.to_vec()))),
+        })
+    }
+
+    /// Its type and its bytes.
+    pub fn parts(&self) -> (i32, &[u8]) {
+        match self {
+            Handle::Small(handle_type, len, bytes) => (*handle_type, &bytes[..*len as usize]),
+            Handle::Large(large) => (large.0, &large.1),
         }
     }
 
+    fn from_raw(raw: &RawHandle) -> Handle {
+        let len = (raw.handle_bytes as usize).min(HANDLE_BYTES);
+        Handle::from_parts(raw.handle_type, &raw.bytes[..len]).expect("no longer than it may be")
+    }
+
     fn to_raw(&self) -> RawHandle {
-        let (handle_type, bytes): (i32, &[u8]) = match self {
-            Handle::Small(kind, len, bytes) => (*kind, &bytes[..*len as usize]),
-            Handle::Large(large) => (large.0, &large.1),
-        };
+        let (handle_type, bytes) = self.parts();
         let mut raw = RawHandle { handle_bytes: bytes.len() as u32, handle_type, bytes: [0; HANDLE_BYTES] };
         raw.bytes[..bytes.len()].copy_from_slice(bytes);
         raw

@@ -2,7 +2,7 @@
 
 use crate::hosts::{Host, kill, only_child};
 use crate::lab::understudy;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -219,7 +219,16 @@ impl Engine {
 
     /// SIGSTOP.
     pub fn freeze(&self) {
-        kill(self.pid, Signal::STOP);
+        self.signal(Signal::STOP);
+        let stat = format!("/proc/{}/stat", self.pid);
+        let stopped = || fs::read_to_string(&stat).ok().filter(|text| text.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")));
+        assert!(wait_for(PATIENCE, stopped).is_some(), "{}: SIGSTOP has no effect", self.name);
+    }
+
+    /// A signal that must arrive: a scenario whose signals go nowhere waits for its deadline.
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid).unwrap_or_else(|| panic!("{}: its process is not known", self.name));
+        kill_process(pid, signal).unwrap_or_else(|why| panic!("{}: no {signal:?}: {why}", self.name));
     }
 
     /// SIGCONT. nsenter stops itself along with its child and must be woken too.
@@ -231,14 +240,20 @@ impl Engine {
     /// SIGKILL, and waits for the end.
     pub fn kill(&mut self) {
         kill(self.pid, Signal::KILL);
-        kill(self.child.id() as i32, Signal::CONT);
-        let _ = self.child.wait();
+        // nsenter may be about to stop itself like its child, after any one SIGCONT.
+        let ended = wait_for(PATIENCE, || {
+            kill(self.child.id() as i32, Signal::CONT);
+            self.child.try_wait().ok().flatten()
+        });
+        if ended.is_none() {
+            eprintln!("{}: its nsenter does not end", self.name);
+        }
         self.pid = 0;
     }
 
     /// SIGTERM; the engine must drain and exit 0.
     pub fn stop(&mut self) {
-        kill(self.pid, Signal::TERM);
+        self.signal(Signal::TERM);
         let status = self.wait_exit(PATIENCE);
         assert!(status.success(), "{}: {status} after SIGTERM: {}", self.name, self.stderr());
     }

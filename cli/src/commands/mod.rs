@@ -2,10 +2,12 @@
 
 mod completions;
 mod demo;
+mod kept;
 mod keygen;
 mod man;
 mod mount;
 mod receive;
+mod resync;
 mod status;
 mod sync;
 
@@ -20,6 +22,8 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Receive(args) => receive::run(args, global),
         Command::Status(args) => status::run(args, global),
         Command::Sync(args) => sync::run(args, global),
+        Command::Resync(args) => resync::run(args, global),
+        Command::Kept(args) => kept::run(args, global),
         Command::Keygen(args) => keygen::run(args, global),
         Command::Demo(args) => demo::run(args, global),
         Command::Completions(args) => completions::run(args),

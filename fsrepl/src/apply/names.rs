@@ -121,12 +121,11 @@ impl Volume {
         let fd = self.objects.with_room(|| make_as(who, &dir, &path, new))?;
         dir.changed();
         let stat = rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH)?;
-        let id = self.objects.table.next_id();
         let kind = Kind::of(stat.st_mode);
         let mut entry = Entry::new(sys::name_to_handle(fd.as_fd(), c"")?, &stat, new.parent);
         entry.local = self.name_stays(new.parent, dir.as_fd(), new.name);
         let local = entry.local;
-        self.objects.table.insert(id, entry);
+        let id = self.objects.table.add(entry);
         if local {
             self.objects.table.set_local(id);
         }

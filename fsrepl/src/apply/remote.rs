@@ -190,10 +190,11 @@ fn rename(objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError> {
     let (from, to) = (told("rename", objects.live(rename.from.parent))?, told("rename", objects.live(rename.to.parent))?);
     let (old, new) = (component(&rename.from.name)?, component(&rename.to.name)?);
     let replaced = rustix::fs::statat(&*to, &*new, AtFlags::SYMLINK_NOFOLLOW).ok();
+    let replaced = replaced.map(|stat| (stat, objects.known(to.as_fd(), rename.to.parent, &new, &stat)));
     told("rename", rustix::fs::renameat_with(&*from, &*old, &*to, &*new, RenameFlags::from_bits_retain(rename.flags & 3)))?;
-    if let Some(replaced) = replaced.filter(|_| rename.flags & libc::RENAME_EXCHANGE == 0)
+    if let Some((replaced, Ok(Some(id)))) = replaced.filter(|_| rename.flags & libc::RENAME_EXCHANGE == 0)
         && (replaced.st_nlink <= 1 || Kind::of(replaced.st_mode) == Kind::Directory)
-        && let Some(id) = objects.table.by_inode(replaced.st_ino).filter(|id| *id != op.object)
+        && id != op.object
     {
         objects.removed(id, replaced.st_ino);
     }

@@ -1,15 +1,20 @@
 //! Answers on the control socket.
 
+use super::estimate::estimate;
+use super::identity::hidden_directory;
 use super::supervise::Shared;
 use crate::apply::Outlet;
+use crate::kept;
 use crate::op::kind;
 use crate::replica::primary::Mode;
 use crate::report::{Failure, FailureKind};
 use crate::resync::Progress;
 use crossbeam::channel::bounded;
+use rustix::fd::OwnedFd;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::SystemTime;
 
 pub(super) fn unknown(verb: &str) -> Failure {
@@ -40,11 +45,67 @@ fn resync(progress: &Progress) -> Value {
     })
 }
 
-pub(super) fn primary(shared: &Arc<Shared>, verb: &str) -> Result<Value, Failure> {
+pub(super) fn primary(shared: &Arc<Shared>, verb: &str, args: &Value) -> Result<Value, Failure> {
     match verb {
         "status" => Ok(primary_status(shared)),
         "sync" => sync(shared),
+        "estimate" => Ok(json!(estimate(&shared.volume.objects, &shared.journal.dirty()))),
+        "resync" => resync_now(shared, args["full"].as_bool().unwrap_or(false)),
+        "kept" | "kept-remove" => kept(verb, args, &hidden_of(shared)?, &shared.options.dir),
         other => Err(unknown(other)),
+    }
+}
+
+/// Begins a session anew; with `full` it compares everything, whatever the change tracking says.
+fn resync_now(shared: &Arc<Shared>, full: bool) -> Result<Value, Failure> {
+    shared.full_wanted.fetch_or(full, SeqCst);
+    let words = if full { "a full compare was asked for" } else { "a resync was asked for" };
+    shared.primary.drop_peer(words, "asked");
+    Ok(json!({ "schema": 1, "full": full }))
+}
+
+fn hidden_of(shared: &Arc<Shared>) -> Result<OwnedFd, Failure> {
+    hidden_directory(&shared.root).map_err(|why| cannot_keep(&why))
+}
+
+fn cannot_keep(why: &std::io::Error) -> Failure {
+    Failure::new(FailureKind::Failed, "cannot look at kept trees", why.to_string(), "check the file system of the directory")
+}
+
+/// The trees kept in a replica, with where they are.
+pub(super) fn kept_list(hidden: &OwnedFd, dir: &Path) -> Value {
+    let all = kept::list(hidden).unwrap_or_else(|why| {
+        tracing::warn!(%why, "kept trees cannot be listed");
+        Vec::new()
+    });
+    let place = dir.join(crate::apply::HIDDEN).join("kept");
+    all.iter()
+        .map(|tree| {
+            let mut value = json!(tree);
+            value["path"] = json!(place.join(&tree.id).join("tree"));
+            value
+        })
+        .collect()
+}
+
+/// `kept` and `kept-remove`.
+pub(super) fn kept(verb: &str, args: &Value, hidden: &OwnedFd, dir: &Path) -> Result<Value, Failure> {
+    if verb == "kept" {
+        return Ok(json!({ "schema": 1, "kept": kept_list(hidden, dir) }));
+    }
+    let id = args["id"].as_str().unwrap_or_default();
+    match kept::remove(hidden, id) {
+        Ok(true) => {
+            tracing::info!(id, "a kept tree was removed on request");
+            Ok(json!({ "schema": 1, "removed": id }))
+        }
+        Ok(false) => Err(Failure::new(
+            FailureKind::Failed,
+            format!("cannot remove {id}"),
+            "nothing of that name is kept",
+            "`understudy kept` lists what is",
+        )),
+        Err(why) => Err(cannot_keep(&why)),
     }
 }
 
@@ -65,6 +126,7 @@ fn primary_status(shared: &Arc<Shared>) -> Value {
         "generation": identity.current,
         "ack": format!("{:?}", shared.options.ack).to_lowercase(),
         "resync": shared.progress.lock().as_ref().map(|progress| resync(progress)),
+        "kept": hidden_of(shared).map_or(Value::Null, |hidden| kept_list(&hidden, &shared.options.dir)),
         "counters": {
             "sequence": seq, "acknowledged": acked,
             "operations_sent": counters.operations.load(Relaxed),
@@ -83,7 +145,7 @@ fn sync(shared: &Arc<Shared>) -> Result<Value, Failure> {
     shared.volume.objects.write_old_times(0);
     let (sender, answered) = bounded(1);
     let both = shared.primary.mode() == Mode::Mirror;
-    shared.primary.request(kind::SYNC_ALL, sender);
+    shared.primary.request(kind::SYNC_ALL, shared.volume.objects.table.floor(), sender);
     crate::sys::syncfs(&shared.root).map_err(|why| failed(why.to_string()))?;
     shared.primary.help();
     match answered.recv_timeout(crate::limits::SYNC_PATIENCE) {

@@ -49,6 +49,8 @@ pub(super) struct Follower {
     registry: Registry,
     pub status: Status,
     current: Mutex<Option<Current>>,
+    /// The objects of this replica, once a session needs them: sessions come one after the other.
+    objects: Mutex<Option<Arc<Objects>>>,
     /// What to say of the resync that runs.
     resync: Mutex<Option<String>>,
     /// Why the last session ended before the pair was in sync.
@@ -80,6 +82,7 @@ impl Follower {
             registry,
             status: Status::new(report, line),
             current: Mutex::new(None),
+            objects: Mutex::new(None),
             resync: Mutex::new(None),
             failing: Mutex::new(None),
             unwanted: Mutex::new(None),
@@ -91,6 +94,11 @@ impl Follower {
     /// Address of the primary, if one is connected.
     pub fn peer(&self) -> Option<String> {
         self.current.lock().as_ref().map(|current| current.from.to_string())
+    }
+
+    /// The hidden directory of this replica.
+    pub fn hidden(&self) -> &OwnedFd {
+        &self.hidden
     }
 
     /// Generation of the data here.
@@ -215,11 +223,23 @@ impl Follower {
         has_data(names.iter().map(|entry| entry.name.as_bytes()))
     }
 
-    fn serve_ordered(self: &Arc<Follower>, stream: TcpStream, established: Established) -> io::Result<()> {
-        let link = uring::open(stream, Use::OrderedSecondary)?;
-        let objects = Arc::new(Objects::new(self.root.try_clone()?)?);
+    fn objects(&self) -> io::Result<Arc<Objects>> {
+        let mut place = self.objects.lock();
+        if let Some(objects) = &*place {
+            return Ok(objects.clone());
+        }
+        let objects = Arc::new(Objects::open(self.root.try_clone()?, &self.hidden)?);
         // Only what a killed primary left there matters here.
         objects.settle(&self.hidden)?;
+        *place = Some(objects.clone());
+        Ok(objects)
+    }
+
+    fn serve_ordered(self: &Arc<Follower>, stream: TcpStream, established: Established) -> io::Result<()> {
+        let link = uring::open(stream, Use::OrderedSecondary)?;
+        let objects = self.objects()?;
+        // Until the session begins with what both know, it begins with nothing.
+        objects.clear()?;
         let session = Session::new(objects, link.clone(), established.sealer, self.clone());
         let (timeout, exclude, from) = {
             let mut current = self.current.lock();
@@ -415,6 +435,7 @@ fn start_times(session: Arc<Session>) -> io::Result<JoinHandle<()>> {
         while !session.is_over() {
             std::thread::sleep(LAZY_TIMES);
             session.objects().write_old_times(LAZY_TIMES.as_millis() as u64);
+            session.objects().table.tidy();
         }
     })
 }

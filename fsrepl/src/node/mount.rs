@@ -10,6 +10,7 @@ use crate::fuse::{self, Mounted};
 use crate::limits::LAZY_TIMES;
 use crate::objects::Objects;
 use crate::report::{Event, Failure, FailureKind, Reporter};
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::path::Path;
 use std::sync::Arc;
@@ -61,7 +62,7 @@ fn refuse_busy(dir: &Path) -> Result<(), Failure> {
 }
 
 fn passthrough(options: &MountOptions, tree: &PrivateTree, stop: &Stop, report: &Reporter) -> Outcome {
-    let volume = Arc::new(volume(options, tree)?);
+    let volume = Arc::new(volume(options, tree, None)?);
     let mut mounted = fuse::mount(volume.clone(), tree.path()).map_err(|why| failed(&options.dir, why))?;
     report(Event::Ready);
     while stop.wait(LAZY_TIMES).is_none() && !mounted.is_over() {
@@ -72,11 +73,15 @@ fn passthrough(options: &MountOptions, tree: &PrivateTree, stop: &Stop, report: 
     Ok(())
 }
 
-pub(super) fn volume(options: &MountOptions, tree: &PrivateTree) -> Result<Volume, Failure> {
+/// With `hidden`, ids are kept there from one run to the next.
+pub(super) fn volume(options: &MountOptions, tree: &PrivateTree, hidden: Option<&OwnedFd>) -> Result<Volume, Failure> {
     let exclude = Exclude::new(&options.exclude)
         .map_err(|why| Failure::new(FailureKind::Usage, "cannot use --exclude", why, "for example --exclude '/tmp/**'"))?;
     let root = tree.duplicate().map_err(|why| failed(&options.dir, why))?;
-    let objects = Objects::new(root).map_err(|why| failed(&options.dir, why))?;
+    let objects = match hidden {
+        Some(hidden) => Objects::open(root, hidden).map_err(|why| failed(&options.dir, why))?,
+        None => Objects::new(root).map_err(|why| failed(&options.dir, why))?,
+    };
     Ok(Volume { objects, exclude, journal: None, outlet: None, arrivals: parking_lot::Mutex::default(), cursors: Default::default() })
 }
 
@@ -110,6 +115,6 @@ pub(super) fn unmount(mounted: &mut Mounted, dir: &Path, stop: &Stop, report: &R
     mounted.join().map_err(|why| failed(dir, why))
 }
 
-pub(super) fn open_hidden(tree: &PrivateTree) -> Result<rustix::fd::OwnedFd, Failure> {
+pub(super) fn open_hidden(tree: &PrivateTree) -> Result<OwnedFd, Failure> {
     hidden_directory(tree).map_err(|why| failed(tree.path(), why))
 }

@@ -35,7 +35,7 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
     let hidden = open_hidden(tree)?;
     let (journal, born) = open_journal(&hidden).map_err(|why| failed(&options.dir, why))?;
     let journal = Arc::new(journal);
-    let mut volume = volume(options, tree)?;
+    let mut volume = volume(options, tree, Some(&hidden))?;
     volume.objects.settle(&hidden).map_err(|why| failed(&options.dir, why))?;
     // Ids are never given twice: the marks of an earlier run speak of the objects of that run.
     volume.objects.table.reserve(ObjectId(born.0 + 1));
@@ -58,12 +58,13 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
         status: Status::new(report.clone(), waiting),
         progress: Mutex::new(None),
         ending: AtomicBool::new(false),
+        full_wanted: AtomicBool::new(false),
         serving: AtomicBool::new(options.alone),
     });
     shared.store_identity(|identity| identity.role = Role::Primary)?;
     registry.remember(&options.name, tree.path(), shared.identity.lock().set)?;
     let answering = shared.clone();
-    let control = control::Control::start(&options.places.run, &options.name, move |verb, _| answers::primary(&answering, verb))?;
+    let control = control::Control::start(&options.places.run, &options.name, move |verb, args| answers::primary(&answering, verb, args))?;
     let outcome = serve(&shared, tree, stop, &report, losses);
     drop(control);
     outcome
@@ -155,15 +156,24 @@ fn leave(shared: &Arc<Shared>) -> Outcome {
     let here = crate::sys::syncfs(shared.volume.objects.root());
     let (sender, answered) = bounded(1);
     let mirrored = shared.primary.mode() == Mode::Mirror;
-    shared.primary.request(kind::LEAVE, sender);
+    let table = &shared.volume.objects.table;
+    let birth = ObjectId(table.birth_floor().0 - 1);
+    shared.primary.request(kind::LEAVE, birth, sender);
     shared.primary.help();
     let there = answered.recv_timeout(LEAVE_TIMEOUT);
     let still = shared.primary.mode() == Mode::Mirror;
     here.map_err(|why| failed(&shared.options.dir, why))?;
     let (highest, _) = shared.primary.progress();
-    let stable = if mirrored && still && matches!(there, Ok(Ok(()))) { highest } else { 0 };
+    let (stable, floor) = if mirrored && still && matches!(there, Ok(Ok(()))) { (highest, birth) } else { (0, table.floor()) };
+    let stable = match table.commit(floor) {
+        Ok(()) => stable,
+        Err(why) => {
+            // A full disk must not keep anybody from leaving: the marks stay.
+            tracing::warn!(%why, "the table of objects could not be written: some inode numbers will change");
+            0
+        }
+    };
     shared.store_identity(|identity| identity.in_sync_open = false)?;
     super::faults::point("left-before-journal");
-    let birth = shared.volume.objects.table.birth_floor();
     shared.journal.close_clean(stable, birth).map_err(|why| failed(&shared.options.dir, why))
 }

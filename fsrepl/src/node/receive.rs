@@ -1,6 +1,6 @@
 //! The secondary: from the command line to a directory that follows a primary, and back.
 
-use super::answers::{rfc3339, unknown};
+use super::answers::{kept, kept_list, rfc3339, unknown};
 use super::control;
 use super::cover::ReadOnlyCover;
 use super::follow::{Follower, listen};
@@ -36,7 +36,7 @@ pub fn run(options: ReceiveOptions, report: Reporter) -> Outcome {
     let cover = ReadOnlyCover::put(tree.path())?;
     let follower = Follower::new(options.clone(), tree.path().to_path_buf(), root, hidden, identity, registry, report.clone());
     let answering = follower.clone();
-    let control = control::Control::start(&options.places.run, &options.name, move |verb, _| answer(&answering, verb));
+    let control = control::Control::start(&options.places.run, &options.name, move |verb, args| answer(&answering, verb, args));
     let outcome = control.and_then(|control| {
         let outcome = serve(&options, &follower, &stop, &report);
         drop(control);
@@ -68,13 +68,14 @@ fn serve(options: &ReceiveOptions, follower: &Arc<Follower>, stop: &Stop, report
     }
 }
 
-fn answer(follower: &Arc<Follower>, verb: &str) -> Result<Value, Failure> {
+fn answer(follower: &Arc<Follower>, verb: &str, args: &Value) -> Result<Value, Failure> {
     match verb {
         "status" => {}
         "sync" => {
             let cure = "ask on the primary: it makes both nodes flush";
             return Err(Failure::new(FailureKind::Refused, "cannot sync", "this node is the secondary", cure));
         }
+        "kept" | "kept-remove" => return kept(verb, args, follower.hidden(), &follower.options.dir),
         other => return Err(unknown(other)),
     }
     let (line, since) = follower.status.get();
@@ -90,6 +91,7 @@ fn answer(follower: &Arc<Follower>, verb: &str) -> Result<Value, Failure> {
         "generation": follower.generation(),
         "ack": Value::Null,
         "resync": Value::Null,
+        "kept": kept_list(follower.hidden(), &follower.options.dir),
         "counters": { "applied": applied, "objects": objects },
     }))
 }

@@ -14,7 +14,7 @@ use crate::journal::Journal;
 use crate::limits::{BUSY_PATIENCE, CHECKPOINT_PATIENCE, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RETRY_IS_NEWS};
 use crate::op::{Op, kind};
 use crate::replica::hello::Refusal;
-use crate::replica::primary::{Lost, PEER_FAILED, Primary};
+use crate::replica::primary::{Lost, Mode, PEER_FAILED, Primary};
 use crate::replica::pulse::{Pulse, TICK, Verdict as Beat};
 use crate::report::{Data, Failure, FailureKind, State};
 use crate::resync::{Plan, Progress, Sync};
@@ -38,6 +38,8 @@ pub(super) struct Shared {
     pub status: Status,
     pub progress: Mutex<Option<Arc<Progress>>>,
     pub ending: AtomicBool,
+    /// The operator wants the next session to compare everything.
+    pub full_wanted: AtomicBool,
     /// The application may use the directory: from here on this node never waits for the secondary.
     pub serving: AtomicBool,
 }
@@ -83,6 +85,12 @@ impl Shared {
                 Err(Failure::new(FailureKind::Refused, "cannot go on alone", reason, cure))
             }
         }
+    }
+
+    /// The session in which the pair is a mirror, if it is one.
+    fn mirrored(&self) -> Option<u32> {
+        let attached = self.primary.attached();
+        attached.filter(|_| self.primary.mode() == Mode::Mirror)
     }
 
     pub fn end(&self) {
@@ -139,6 +147,7 @@ fn housekeep(shared: &Arc<Shared>) {
     while !shared.is_ending() {
         std::thread::sleep(LAZY_TIMES);
         shared.volume.objects.write_old_times(LAZY_TIMES.as_millis() as u64);
+        shared.volume.objects.table.tidy();
         let (seq, _) = shared.primary.progress();
         if checkpoint.elapsed() >= faults::checkpoint_every() && seq != last {
             checkpoint = Instant::now();
@@ -148,21 +157,28 @@ fn housekeep(shared: &Arc<Shared>) {
     }
 }
 
+/// Only what both disks have may be relied on later: marks are cleared, and the floor of ids rises, when the same
+/// session was a mirror all the time.
 fn take_checkpoint(shared: &Arc<Shared>) {
-    let birth = shared.volume.objects.table.birth_floor();
-    shared.journal.cut(ObjectId(birth.0.saturating_sub(1)));
+    let table = &shared.volume.objects.table;
+    let birth = ObjectId(table.birth_floor().0 - 1);
+    shared.journal.cut(birth);
+    let mirrored = shared.mirrored();
     let (seq, _) = shared.primary.progress();
     // A time that exists only in memory would be behind the watermark and on no disk.
     shared.volume.objects.write_old_times(0);
     let (sender, answered) = bounded(1);
-    shared.primary.request(kind::SYNC_ALL, sender);
+    shared.primary.request(kind::SYNC_ALL, birth, sender);
     let here = crate::sys::syncfs(&shared.root);
     shared.primary.help();
     let there = answered.recv_timeout(CHECKPOINT_PATIENCE);
+    let both = matches!(there, Ok(Ok(()))) && mirrored.is_some() && shared.mirrored() == mirrored;
     faults::point("checkpoint");
-    if let (Ok(()), Ok(Ok(()))) = (here, there)
-        && let Err(why) = shared.journal.stable(seq)
-    {
+    // Alone, ids are kept as well: applications see them as inode numbers.
+    let kept = here.map_err(Into::into).and_then(|()| table.commit(if both { birth } else { table.floor() }));
+    faults::point("checkpoint-committed");
+    let trimmed = kept.and_then(|()| if both { shared.journal.stable(seq) } else { Ok(()) });
+    if let Err(why) = trimmed {
         tracing::error!(%why, "change tracking could not be trimmed");
     }
 }
@@ -267,8 +283,9 @@ impl Supervisor {
         let finish = || {
             let sender = sender.clone();
             let quiet = || shared.volume.arrivals.lock().is_empty();
+            let floor = shared.volume.objects.table.birth_floor().0 - 1;
             shared.primary.complete(
-                &Op { flags: crate::op::STABLE, ..Op::new(kind::SYNC_DONE, ObjectId::ROOT) },
+                &Op { flags: crate::op::STABLE, offset: floor, ..Op::new(kind::SYNC_DONE, ObjectId::ROOT) },
                 quiet,
                 Box::new(move |result| {
                     if result.is_ok() {

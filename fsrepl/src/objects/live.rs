@@ -258,6 +258,16 @@ impl Cache {
         Some(live)
     }
 
+    /// Closes everything that has a name.
+    pub(super) fn clear(&self) {
+        let mut order = self.order.lock();
+        for shard in &self.shards {
+            let closed = std::mem::take(&mut *shard.write());
+            self.count.fetch_sub(closed.len(), Ordering::Relaxed);
+        }
+        order.clear();
+    }
+
     pub(super) fn remove(&self, id: ObjectId) {
         self.take(id);
     }

@@ -1,16 +1,20 @@
 //! What the objects of a replica are called and how they are reached: ids, local file handles, open
 //! descriptors, locks, and modification times not written yet.
 
+mod changes;
+mod entry;
 pub mod flags;
 mod live;
 mod locks;
+mod store;
 mod table;
 mod times;
 mod unnamed;
 
+pub use entry::{Entry, Kind};
 pub use live::{Cursor, Live};
 pub use locks::{Held, Locks};
-pub use table::{Entry, Kind, Table};
+pub use table::Table;
 pub use times::{Times, now as times_now};
 
 use crate::apply::{HIDDEN, identity};
@@ -20,6 +24,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::CStr;
+use std::io;
 use std::sync::Arc;
 
 /// All objects of one replica on this node.
@@ -36,20 +41,47 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Starts with the root only. `root` is a readable descriptor of the directory on the private mount.
+    /// Starts with the root only, and keeps ids in memory. `root` is a readable descriptor of the directory on the
+    /// private mount.
     pub fn new(root: OwnedFd) -> Sys<Objects> {
         let stat = rustix::fs::fstat(&root)?;
-        let table = Table::new(stat.st_dev);
         let handle = sys::name_to_handle(root.as_fd(), c"")?;
-        table.insert(ObjectId::ROOT, Entry::new(handle, &stat, ObjectId::ROOT));
-        Ok(Objects {
+        Ok(Objects::over(root, Table::new(stat.st_dev), Entry::new(handle, &stat, ObjectId::ROOT)))
+    }
+
+    /// Starts with what the table in `hidden` (the hidden directory) knows, which one engine at a time can have open.
+    /// A table that cannot be read is begun anew.
+    pub fn open(root: OwnedFd, hidden: impl AsFd) -> io::Result<Objects> {
+        let stat = rustix::fs::fstat(&root)?;
+        let handle = sys::name_to_handle(root.as_fd(), c"")?;
+        let (store, meta) = store::Store::open(hidden, &handle)?;
+        Ok(Objects::over(root, Table::over(stat.st_dev, store, meta)?, Entry::new(handle, &stat, ObjectId::ROOT)))
+    }
+
+    fn over(root: OwnedFd, table: Table, entry: Entry) -> Objects {
+        table.insert(ObjectId::ROOT, entry);
+        Objects {
             root: Arc::new(root),
             table,
             locks: Locks::default(),
             times: Times::default(),
             live: live::Cache::default(),
             unnamed: Default::default(),
-        })
+        }
+    }
+
+    /// Forgets all objects above `floor`, with what is open of them. Nobody may use them meanwhile.
+    pub fn forget_above(&self, floor: ObjectId) -> io::Result<()> {
+        self.write_old_times(0);
+        self.live.clear();
+        self.table.forget_above(floor)
+    }
+
+    /// Forgets all objects but the root. Nobody may use them meanwhile.
+    pub fn clear(&self) -> io::Result<()> {
+        self.write_old_times(0);
+        self.live.clear();
+        self.table.clear()
     }
 
     /// The root directory's descriptor, readable.
@@ -57,7 +89,7 @@ impl Objects {
         self.root.as_fd()
     }
 
-    fn open(&self, id: ObjectId, entry: &Entry) -> Sys<Live> {
+    fn open_object(&self, id: ObjectId, entry: &Entry) -> Sys<Live> {
         let live = |fd, writable| Live::new(id, entry.kind, fd, writable);
         identity::as_root();
         let open = |flags| sys::open_by_handle(self.root.as_fd(), &entry.handle, flags | libc::O_NOFOLLOW | libc::O_NONBLOCK);
@@ -87,7 +119,7 @@ impl Objects {
         }
         loop {
             let entry = self.table.get(id).ok_or(Errno::STALE)?;
-            let live = self.open(id, &entry)?;
+            let live = self.open_object(id, &entry)?;
             // It may have been closed meanwhile because it can be opened in another way than before.
             if let Some(live) = self.live.put(live, || self.table.look(id, |now| now.closed) == Some(entry.closed)) {
                 return Ok(live);
@@ -109,7 +141,7 @@ impl Objects {
 
     /// Forgets the descriptor of `id`, so that the next use opens it again.
     pub fn close(&self, id: ObjectId) {
-        self.table.change(id, |entry| entry.closed = entry.closed.wrapping_add(1));
+        self.table.close(id);
         self.live.remove(id);
     }
 
@@ -149,14 +181,38 @@ impl Objects {
 
     /// Id of what `name` in `dir` is, given its attributes; learnt now if it was not known.
     pub fn identify(&self, dir: BorrowedFd<'_>, parent: ObjectId, name: &CStr, stat: &Stat) -> Sys<ObjectId> {
-        if let Some(id) = self.table.by_inode(stat.st_ino) {
-            return Ok(id);
+        loop {
+            let trims = self.table.trims();
+            if let Some(id) = self.known(dir, parent, name, stat)? {
+                return Ok(id);
+            }
+            let handle = sys::name_to_handle(dir, name)?;
+            if let Some(id) = self.table.learn(Entry::new(handle, stat, parent), trims) {
+                return Ok(id);
+            }
         }
+    }
+
+    /// Id of what `name` in `dir` is, given its attributes, if it is known. What only the table on disk says of an
+    /// inode number is verified: a crash may have lost that the object was removed, and the number is another's.
+    pub fn known(&self, dir: BorrowedFd<'_>, parent: ObjectId, name: &CStr, stat: &Stat) -> Sys<Option<ObjectId>> {
         if stat.st_dev != self.table.device() {
             return Err(Errno::XDEV);
         }
-        let handle = sys::name_to_handle(dir, name)?;
-        Ok(self.table.learn(Entry::new(handle, stat, parent)))
+        let Some(id) = self.table.by_inode(stat.st_ino) else { return Ok(None) };
+        if self.table.look(id, |entry| entry.verified) == Some(true) {
+            return Ok(Some(id));
+        }
+        if self.table.verify(id, &sys::name_to_handle(dir, name)?, parent) {
+            return Ok(Some(id));
+        }
+        // Is it still the name of that inode? Otherwise the handle says nothing of the object.
+        if rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_ino != stat.st_ino {
+            return Err(Errno::NOENT);
+        }
+        tracing::debug!(%id, inode = stat.st_ino, "an object went in a crash");
+        self.removed(id, stat.st_ino);
+        Ok(None)
     }
 
     /// Where files without a name may wait when descriptors are short: inside the hidden directory.
@@ -316,7 +372,7 @@ mod tests {
         let id = objects.identify(objects.root(), ObjectId::ROOT, c"file", &stat).unwrap();
         // As `live` does it, with a close by another thread between opening and entering.
         let entry = objects.table.get(id).unwrap();
-        let opened = objects.open(id, &entry).unwrap();
+        let opened = objects.open_object(id, &entry).unwrap();
         objects.close(id);
         assert!(objects.live.put(opened, || objects.table.look(id, |now| now.closed) == Some(entry.closed)).is_none());
         assert!(objects.live(id).is_ok());

@@ -274,8 +274,9 @@ impl Primary {
     }
 
     /// Asks the secondary to have everything up to here on stable storage ([`kind::SYNC_ALL`], [`kind::LEAVE`]);
-    /// the answer goes to `answer`, at once where the pair is no mirror. Then [`Outlet::help`].
-    pub fn request(&self, kind: u8, answer: Sender<crate::sys::Sys<()>>) {
+    /// with the ids up to `floor`; the answer goes to `answer`, at once where the pair is no mirror. Then
+    /// [`Outlet::help`].
+    pub fn request(&self, kind: u8, floor: ObjectId, answer: Sender<crate::sys::Sys<()>>) {
         let done: Done = Box::new(move |result| {
             // Nobody waits any more: nothing to tell.
             let _ = answer.try_send(result);
@@ -285,7 +286,7 @@ impl Primary {
             drop(stream);
             return done(Ok(()));
         }
-        self.send(&mut stream, &Op { flags: op::STABLE, ..Op::new(kind, ObjectId::ROOT) }, Some(done), true);
+        self.send(&mut stream, &Op { flags: op::STABLE, offset: floor.0, ..Op::new(kind, ObjectId::ROOT) }, Some(done), true);
     }
 
     /// Sends what was pushed without being flushed. False when the connection is gone.

@@ -64,9 +64,10 @@ struct Flush {
 
 enum What {
     Objects(Touched),
-    All,
-    InSync,
-    Left,
+    /// Everything, with ids up to this one.
+    All(ObjectId),
+    InSync(ObjectId),
+    Left(ObjectId),
 }
 
 /// One session with a primary.
@@ -258,19 +259,21 @@ impl Session {
             What::Objects(Touched::Objects(objects)) => {
                 objects.iter().filter(|live| live.flushable()).try_for_each(|live| flush(live, job.data_only)).map_err(words)
             }
-            What::All | What::InSync | What::Left => {
+            What::All(floor) | What::InSync(floor) | What::Left(floor) => {
                 self.objects.write_old_times(0);
                 sys::syncfs(self.objects.root()).map_err(words)?;
                 point("flushed-all");
+                self.objects.table.commit(*floor).map_err(|why| why.to_string())?;
+                point("committed");
                 match job.what {
-                    What::InSync => {
+                    What::InSync(_) => {
                         point("done-before-record");
                         self.keeper.in_sync()?;
                         point("done-recorded");
                         self.synced.store(true, SeqCst);
                         Ok(())
                     }
-                    What::Left => self.keeper.left(),
+                    What::Left(_) => self.keeper.left(),
                     _ => Ok(()),
                 }
             }
@@ -414,10 +417,10 @@ impl Order<'_> {
             kind::SYNC_DONE => {
                 syncing(&mut self.target, &mut Target::purge)?;
                 self.target = None;
-                return Ok(Some(What::InSync));
+                return Ok(Some(What::InSync(ObjectId(op.offset))));
             }
-            kind::SYNC_ALL => return Ok(Some(What::All)),
-            kind::LEAVE => return Ok(Some(What::Left)),
+            kind::SYNC_ALL => return Ok(Some(What::All(ObjectId(op.offset)))),
+            kind::LEAVE => return Ok(Some(What::Left(ObjectId(op.offset)))),
             kind::UNLINK | kind::RENAME => {
                 let touched = self.unlink_or_rename(op)?;
                 return Ok(stable.then_some(What::Objects(touched)));

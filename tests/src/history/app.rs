@@ -176,15 +176,15 @@ impl App {
     }
 
     /// What is missing of what was flushed, in the tree at `root`.
-    pub fn missing_flushed(&self, root: &Path) -> Vec<String> {
+    pub fn missing_flushed(&self, root: &Path) -> io::Result<Vec<String>> {
         let mut missing = Vec::new();
         for (n, register) in self.registers.iter().enumerate() {
-            let seen = read_register(root, n);
+            let seen = read_register(root, n)?;
             if !seen.is_some_and(|version| (register.flushed..=register.high).contains(&version)) {
                 missing.push(format!("register {n} is at {seen:?}, flushed {}, written {}", register.flushed, register.high));
             }
         }
-        missing
+        Ok(missing)
     }
 
     /// The registers as they are expected now, for [`App::missing_registers`] later.
@@ -196,7 +196,7 @@ impl App {
     pub fn missing_registers(registers: &[Register], root: &Path) -> Vec<String> {
         let mut missing = Vec::new();
         for (n, register) in registers.iter().enumerate() {
-            let seen = read_register(root, n);
+            let seen = read_register(root, n).unwrap_or_else(|why| panic!("register {n}: {why}"));
             if !seen.is_some_and(|version| (register.acknowledged..=register.high).contains(&version)) {
                 missing.push(format!("register {n} is at {seen:?}, acknowledged {}", register.acknowledged));
             }
@@ -216,13 +216,14 @@ impl App {
     }
 
     /// What is found is what there is from now on: it was lost to a power cut, or another history won.
-    pub fn accept(&mut self, root: &Path) {
+    pub fn accept(&mut self, root: &Path) -> io::Result<()> {
         self.actors = None;
         for n in 0..REGISTERS {
-            let version = read_register(root, n).unwrap_or(0);
+            let version = read_register(root, n)?.unwrap_or(0);
             let last = self.registers[n].last;
             self.registers[n] = Register { last, high: version, acknowledged: version, flushed: 0 };
         }
+        Ok(())
     }
 }
 
@@ -249,17 +250,17 @@ fn encode(register: usize, version: u64) -> Vec<u8> {
 }
 
 /// The version of a register; 0 when it was never written, none when it is torn.
-fn read_register(root: &Path, register: usize) -> Option<u64> {
+fn read_register(root: &Path, register: usize) -> io::Result<Option<u64>> {
     let body = match fs::read(root.join(format!("durable/{register}"))) {
-        Ok(body) => body,
-        Err(why) if why.kind() == io::ErrorKind::NotFound => return Some(0),
-        Err(why) => panic!("register {register}: {why}"),
+        // Not made, or made and not yet written.
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Some(0)),
+        Ok(body) if body.is_empty() => return Ok(Some(0)),
+        read => read?,
     };
-    if body.is_empty() {
-        // Made and not yet written.
-        return Some(0);
-    }
-    let text = String::from_utf8(body.clone()).ok()?;
-    let version: u64 = text.split_whitespace().nth(3)?.parse().ok()?;
+    Ok(decode(register, &body))
+}
+
+fn decode(register: usize, body: &[u8]) -> Option<u64> {
+    let version: u64 = std::str::from_utf8(body).ok()?.split_whitespace().nth(3)?.parse().ok()?;
     (encode(register, version) == body).then_some(version)
 }

@@ -33,6 +33,7 @@ const AT_PRIMARY: &[(&str, u64)] = &[
     ("alone-before-identity", 1),
     ("alone-after-identity", 1),
     ("checkpoint", 3),
+    ("checkpoint-committed", 3),
 ];
 /// The same for a secondary.
 const AT_SECONDARY: &[(&str, u64)] = &[
@@ -41,6 +42,7 @@ const AT_SECONDARY: &[(&str, u64)] = &[
     ("purge-after", 1),
     ("identity", 3),
     ("flushed-all", 3),
+    ("committed", 3),
     ("done-before-record", 1),
     ("done-recorded", 1),
 ];
@@ -87,8 +89,8 @@ impl History {
         let host = &nodes[0].host;
         let plain = host.view(&host.small_disk("plain", kind, DISK));
         let app = App::new(plain, Rng::new(rng.number()));
-        // Where files lie differently, so do their holes.
-        let ignore = Ignore { mtime: false, holes: kind != "ext4" };
+        // A resync compares bytes: where zeros that are data become a hole it leaves them. `resync_holes` has the case.
+        let ignore = Ignore { mtime: false, holes: true };
         let mut history = History {
             nodes,
             link,
@@ -350,10 +352,16 @@ impl History {
         let root = self.nodes[lead].view();
         self.app.open(root.clone());
         if self.nodes[lead].held == Held::Flushed {
-            let missing = self.app.missing_flushed(&root);
             let excused = FORMER_PRIMARY_MAY_LEAD && self.nodes[other].held == Held::All;
-            assert!(missing.is_empty() || excused, "flushed and lost: {missing:#?}");
-            self.app.accept(&root);
+            let looked = self.app.missing_flushed(&root).and_then(|missing| {
+                assert!(missing.is_empty() || excused, "flushed and lost: {missing:#?}");
+                self.app.accept(&root)
+            });
+            if let Err(why) = looked {
+                assert!(self.doomed[lead], "the mount cannot be read: {why}");
+                self.nodes[other].held = Held::Unknown;
+                return self.primary_is_gone();
+            }
         }
         self.nodes[lead].held = Held::All;
         self.nodes[other].held = Held::Unknown;
@@ -427,7 +435,7 @@ impl History {
             match started {
                 Some(Started::Ready) => {
                     self.serves();
-                    return true;
+                    return self.mounted;
                 }
                 Some(Started::Refused(words)) => {
                     self.tell(&format!("the primary is refused: {words}"));
@@ -513,7 +521,7 @@ impl History {
         self.nodes[loser].held = Held::Unknown;
         self.mounted = true;
         self.app.open(root.clone());
-        self.app.accept(&root);
+        self.app.accept(&root).expect("look at the registers");
         self.work();
 
         // Without the word it is refused, with it the loser's changes are given up.

@@ -26,6 +26,7 @@ mod prefix;
 mod primary_fails;
 mod receiver_read_only;
 mod restart_orders;
+mod resync_holes;
 mod resync_live;
 mod resync_without_room;
 mod second_sender;

@@ -1,7 +1,10 @@
 //! Both engines are stopped and started in every order, with changes in between; after each round
-//! they are in sync and equal.
+//! they are in sync and equal, and files have the inode numbers that they had, unless the primary was killed.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 use tests::lab::scenario;
 use tests::pair::Pair;
@@ -38,6 +41,12 @@ fn start(pair: &mut Pair, primary_first: bool) {
     pair.wait_in_sync();
 }
 
+/// Of everything in the mounted directory, as applications see them.
+fn inode_numbers(pair: &Pair) -> BTreeMap<OsString, u64> {
+    let entries = fs::read_dir(pair.mounted()).expect("list").map(|entry| entry.expect("list"));
+    entries.map(|entry| (entry.file_name(), entry.metadata().expect("stat").ino())).collect()
+}
+
 #[test]
 fn restart_orders() {
     scenario("restart-orders", LIMIT, |lab| {
@@ -46,9 +55,15 @@ fn restart_orders() {
             let [stop_primary_first, start_primary_first, kill] = [1, 2, 4].map(|bit| round & bit != 0);
             fs::write(pair.mounted().join(format!("round{round}")), vec![round; 100_000]).expect("write");
             fs::write(pair.mounted().join("same"), vec![round; 3000]).expect("write");
+            let numbers = inode_numbers(&pair);
             stop(&mut pair, stop_primary_first, kill);
             start(&mut pair, start_primary_first);
             eprintln!("round {round}: in sync");
+            if !kill {
+                let after = inode_numbers(&pair);
+                let kept = numbers.iter().all(|(name, number)| after.get(name) == Some(number));
+                assert!(kept, "inode numbers changed:\n{numbers:?}\n{after:?}");
+            }
             pair.must_be_equal();
         }
         pair.finish();
