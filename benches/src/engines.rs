@@ -10,12 +10,14 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where `receive` listens on host B.
 pub const PORT: u16 = 7400;
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const IN_SYNC_WITHIN: Duration = Duration::from_secs(120);
+/// A resync of very many files, or of very much.
+const RESYNC_WITHIN: Duration = Duration::from_secs(1800);
 
 /// What statfs says of a FUSE file system.
 const FUSE_SUPER_MAGIC: rustix::fs::FsWord = 0x6573_5546;
@@ -35,7 +37,7 @@ pub struct Pair {
     /// On host A.
     pub primary: Mounted,
     /// On host B.
-    pub secondary: Server,
+    secondary: Option<Server>,
     replica: PathBuf,
     probes: u64,
 }
@@ -88,7 +90,9 @@ impl Pair {
     /// Starts both engines, encrypted with a fresh key and `ack = memory`, and waits until they are in sync.
     pub fn start(rig: &Rig) -> Result<Pair> {
         let key = rig.path("key");
-        run(understudy(rig, "primary").arg("keygen").arg(&key))?;
+        if !key.exists() {
+            run(understudy(rig, "primary").arg("keygen").arg(&key))?;
+        }
         let secondary = receive(rig, &key)?;
         let dir = rig.dir(Column::Ours);
         let mut command = understudy(rig, "primary");
@@ -98,14 +102,46 @@ impl Pair {
             command.arg("--low-latency");
         }
         let primary = Mounted::start(rig, "the primary", command, "primary", dir)?;
-        primary.server().wait_for("state PRIM, in sync,", IN_SYNC_WITHIN, |line| is_state(line, "PRIM"))?;
-        Ok(Pair { primary, secondary, replica: rig.path(REPLICA), probes: 0 })
+        primary.server().wait_for("state PRIM, in sync,", RESYNC_WITHIN, |line| is_state(line, "PRIM"))?;
+        Ok(Pair { primary, secondary: Some(secondary), replica: rig.path(REPLICA), probes: 0 })
+    }
+
+    /// Empties the replica: the next start copies everything. No pair may run.
+    pub fn forget_replica(rig: &Rig) -> Result<()> {
+        for name in [REPLICA, "secondary-state"] {
+            let path = rig.path(name);
+            if path.exists() {
+                fs::remove_dir_all(&path)?;
+            }
+        }
+        Ok(fs::create_dir(rig.path(REPLICA))?)
+    }
+
+    /// Process id of the secondary's engine.
+    pub fn secondary_pid(&self) -> Result<u32> {
+        Ok(self.secondary.as_ref().context("the secondary was lost")?.pid())
+    }
+
+    /// Kills the secondary and waits until the primary goes on alone.
+    pub fn lose_secondary(&mut self) -> Result<()> {
+        self.secondary.take().context("the secondary was lost already")?.kill()?;
+        self.primary.server().wait_for("state ALONE", READY_WITHIN, |line| is_state(line, "ALONE"))
+    }
+
+    /// Starts the secondary again. Gives the time from the moment they are connected until they are in sync.
+    pub fn secondary_returns(&mut self, rig: &Rig) -> Result<Duration> {
+        self.secondary = Some(receive(rig, &rig.path("key"))?);
+        let server = self.primary.server();
+        server.wait_for("resync", IN_SYNC_WITHIN, |line| json_field(line, "reason_code").is_some_and(|code| code == "resync"))?;
+        let start = Instant::now();
+        server.wait_for("state PRIM, in sync,", RESYNC_WITHIN, |line| is_state(line, "PRIM"))?;
+        Ok(start.elapsed())
     }
 
     /// Fails when an engine ended or the primary went on alone.
     pub fn check(&mut self) -> Result<()> {
         self.primary.check()?;
-        self.secondary.check()?;
+        self.secondary.as_mut().context("the secondary was lost")?.check()?;
         let lost = self.primary.server().new_lines().into_iter().find(|line| is_state(line, "ALONE"));
         if let Some(line) = lost {
             bail!("the pair fell out of sync while measured: {line}");

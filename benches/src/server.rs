@@ -72,6 +72,13 @@ impl Server {
         }
     }
 
+    /// Kills it: no time to end in order.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// The state lines seen since the last call.
     pub fn new_lines(&self) -> Vec<String> {
         self.lines.try_iter().collect()

@@ -7,8 +7,10 @@
 //! directories equal?), `ledger` (is everything acknowledged there, in order?) and `model`
 //! (does the mount behave as a plain directory?).
 
+pub mod disk;
 pub mod engine;
 pub mod files;
+pub mod history;
 pub mod hosts;
 pub mod lab;
 pub mod ledger;

@@ -4,10 +4,10 @@
 mod act;
 mod grow;
 
+pub use act::{Actor, is_never};
 pub use grow::{grow, grow_other};
 
 use crate::rng::Rng;
-use act::Actor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

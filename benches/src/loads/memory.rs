@@ -76,7 +76,7 @@ pub fn pids(rig: &Rig, column: Column) -> Result<(u32, Option<u32>)> {
         Column::Fuse => (rig.fuse.as_ref().context("no FUSE mount")?.pid(), None),
         _ => {
             let pair = rig.pair.as_ref().context("no pair")?;
-            (pair.primary.pid(), Some(pair.secondary.pid()))
+            (pair.primary.pid(), Some(pair.secondary_pid()?))
         }
     })
 }

@@ -7,6 +7,9 @@ mod memory;
 mod pgbench;
 mod read;
 mod resources;
+mod resync;
+mod resync_first;
+mod resync_rename;
 mod rtt;
 mod seqwrite;
 mod tree;
@@ -62,5 +65,8 @@ pub fn all() -> Vec<(&'static str, Box<dyn Load>)> {
         ("rtt-pgbench", Box::new(pgbench::Pgbench::over_distance())),
         ("memory", Box::new(memory::Memory)),
         ("resources", Box::new(resources::Resources)),
+        ("resync", Box::new(resync::Resync)),
+        ("resync-rename", Box::new(resync_rename::Rename)),
+        ("resync-first", Box::new(resync_first::First)),
     ]
 }

@@ -33,6 +33,10 @@ pub struct New<'a> {
 /// An object and its attributes.
 pub type Found = (ObjectId, Stat);
 
+fn is_directory((_, stat): &Found) -> bool {
+    Kind::of(stat.st_mode) == Kind::Directory
+}
+
 fn bytes(name: &OsStr) -> Bytes {
     Bytes::from(name.as_bytes().to_vec())
 }
@@ -265,7 +269,10 @@ impl Volume {
                     parent_mtime: self.dir_mtime(dir),
                 };
                 let body = Rename { from: name(from, &from_dir), to: name(to, &to_dir), flags };
-                let seq = self.send_rename(body, moved, (replaced, kept), loose, ended);
+                let mut seq = self.send_rename(body, moved, (replaced, kept), loose, ended);
+                if flags & libc::RENAME_EXCHANGE != 0 {
+                    seq = [Some(moved), replaced].into_iter().flatten().map(|moved| self.send_moved(moved)).fold(seq, Seq::max);
+                }
                 tracked.finish(seq);
             }
         }
@@ -294,6 +301,9 @@ impl Volume {
         tracked.entries(to.0)?;
         identity::as_root();
         let exchange = flags & libc::RENAME_EXCHANGE != 0;
+        if exchange {
+            [Some(moved), replaced].into_iter().flatten().filter(is_directory).try_for_each(|(id, _)| tracked.attrs(id))?;
+        }
         let lost = replaced.filter(|(id, _)| !exchange && *id != moved.0);
         let lost = match lost {
             Some((id, _)) => {
@@ -388,6 +398,15 @@ impl Volume {
                 let op = self.place(sync?, moved.0, to, &to_name, &moved.1, body.to.parent_mtime)?;
                 Some(Op { offset: number(loose_to), ..op })
             }
+        })
+    }
+
+    /// xfs stamps directories that an exchange gives another parent. The secondary's kernel does so at another time.
+    fn send_moved(&self, (id, before): Found) -> Seq {
+        let stat = self.objects.stat(id).ok().filter(|stat| is_directory(&(id, before)) && mtime(stat) != mtime(&before));
+        let Some(stat) = stat else { return 0 };
+        self.send(self.stays(id), Box::new(|_| ()), |sync| {
+            sync.is_none_or(|epoch| self.content_known(id, epoch)).then(|| super::meta::attr_op(id, &stat, op::ATTR_OWNER_MODE))
         })
     }
 

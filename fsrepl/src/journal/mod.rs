@@ -135,14 +135,14 @@ impl Journal {
     /// dirty until a peer has been brought in sync.
     pub fn create(dir: impl AsFd, limits: Limits) -> io::Result<Journal> {
         let (journal, log) = Journal::prepare(limits.slots(), &DirtySet::everything(), Vec::new());
-        journal.install(dir, log)
+        journal.install(&ring::Directory(dir), log)
     }
 
     /// A new log in `dir` in place of any old one, with nothing marked: this replica equals its peer, and both have
     /// all objects up to `floor`.
     pub fn create_equal(dir: impl AsFd, limits: Limits, floor: ObjectId) -> io::Result<Journal> {
         let (journal, log) = Journal::prepare(limits.slots(), &DirtySet::new([], floor), Vec::new());
-        journal.install(dir, log)
+        journal.install(&ring::Directory(dir), log)
     }
 
     /// Both nodes have all objects up to `floor`. For a node that follows: whoever leads uses [`Journal::cut`].
@@ -156,9 +156,13 @@ impl Journal {
     /// Opens the log in `dir` and says what the last run left. A log that is missing or damaged is
     /// made anew, with everything dirty.
     pub fn open(dir: impl AsFd, limits: Limits) -> io::Result<(Journal, Recovered)> {
-        let recovered = Recovered::from_loaded(ring::load(&dir));
+        Journal::open_in(&ring::Directory(dir), limits)
+    }
+
+    fn open_in(place: &impl ring::Place, limits: Limits) -> io::Result<(Journal, Recovered)> {
+        let recovered = Recovered::from_loaded(ring::load(place));
         let (journal, log) = Journal::prepare(limits.slots(), &recovered.dirty, recovered.note.clone());
-        Ok((journal.install(dir, log)?, recovered))
+        Ok((journal.install(place, log)?, recovered))
     }
 
     /// A journal with these marks, and the log that holds the same, not written yet.
@@ -199,8 +203,8 @@ impl Journal {
         (journal, log)
     }
 
-    fn install(self, dir: impl AsFd, mut log: Log) -> io::Result<Journal> {
-        ring::replace(dir, &mut log)?;
+    fn install(self, place: &impl ring::Place, mut log: Log) -> io::Result<Journal> {
+        ring::replace(place, &mut log)?;
         *self.log.lock() = log;
         Ok(self)
     }

@@ -74,18 +74,14 @@ impl Seal {
             data[i * SECTOR_DATA..][..SECTOR_DATA].copy_from_slice(&bytes[..SECTOR_DATA]);
             numbers[i] = u64_at(bytes, SECTOR_DATA);
         }
-        match (numbers.iter().min(), numbers.iter().max()) {
-            (Some(low), Some(high)) if low == high => Opened::Whole(*low, data),
-            (Some(low), Some(high)) => Opened::Torn(*low, *high),
-            _ => Opened::Damaged,
-        }
+        if numbers.iter().all(|number| *number == numbers[0]) { Opened::Whole(numbers[0], data) } else { Opened::Torn(numbers) }
     }
 }
 
 enum Opened {
     Whole(u64, Box<[u8; DATA]>),
-    /// Sectors of two writes, with the lowest and highest number found.
-    Torn(u64, u64),
+    /// Sectors of several writes, with the number of each.
+    Torn([u64; SECTORS]),
     Damaged,
 }
 
@@ -112,11 +108,17 @@ const _: () = assert!(HEADER + CHANGES * 20 + CONTEXT * 16 <= DATA);
 const FLAG_CLEAN: u32 = 1;
 const FLAG_RESET: u32 = 2;
 
+/// Bits of a sector's number that hold the record's; above them is the attempt.
+const NUMBER_BITS: u32 = 48;
+const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
+
 /// One record of the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its number; records are numbered from 1 without gaps.
     pub number: u64,
+    /// Tells it from a record of the same number that could not be written, and may be there in part.
+    pub attempt: u16,
     /// The first record of the same write.
     pub first: u64,
     /// Objects above are dirty by definition.
@@ -157,10 +159,10 @@ impl Record {
             put(&mut data, at, &key.base.to_le_bytes());
             put(&mut data, at, &key.tail.to_le_bytes());
         }
-        seal.close(self.number % ring, self.number, &data)
+        seal.close(self.number % ring, self.number | u64::from(self.attempt) << NUMBER_BITS, &data)
     }
 
-    fn decode(data: &[u8; DATA], slots: usize) -> Option<Record> {
+    fn decode(stamp: u64, data: &[u8; DATA], slots: usize) -> Option<Record> {
         let flags = u32_at(data, 24);
         let (changes, from, context) = (u32_at(data, 28), u32_at(data, 32), u32_at(data, 36));
         let fits = changes as usize <= CHANGES && context as usize <= CONTEXT && from as usize + context as usize <= slots;
@@ -174,8 +176,11 @@ impl Record {
             ((change.slot as usize) < slots).then_some(change)
         };
         let after = HEADER + changes as usize * 20;
+        let number = u64_at(data, 0);
+        (number == stamp & NUMBER).then_some(())?;
         Some(Record {
-            number: u64_at(data, 0),
+            number,
+            attempt: (stamp >> NUMBER_BITS) as u16,
             first: u64_at(data, 8),
             floor: ObjectId(u64_at(data, 16)),
             clean: flags & FLAG_CLEAN != 0,
@@ -297,12 +302,17 @@ pub fn rebuild(blocks: &[Block], seal: &Seal, slots: usize) -> Result<Rebuilt, L
     let mut torn = Vec::new();
     for (i, block) in blocks.iter().enumerate() {
         match seal.open(i as u64, block) {
-            Opened::Whole(number, data) => {
-                let record = Record::decode(&data, slots).filter(|r| r.number == number);
-                records[i] = Some(record.ok_or(Lost::Records)?);
+            Opened::Whole(stamp, data) => records[i] = Some(Record::decode(stamp, &data, slots).ok_or(Lost::Records)?),
+            Opened::Torn(stamps) => {
+                let numbers = stamps.map(|stamp| stamp & NUMBER);
+                let high = numbers.into_iter().max().unwrap_or(0);
+                // Old sectors are a turn of the ring older; those of an attempt that failed have the same number.
+                if numbers.into_iter().any(|n| n != high && n + ring != high) {
+                    return Err(Lost::Records);
+                }
+                torn.push(high);
             }
-            Opened::Torn(low, high) if high == low + ring => torn.push(high),
-            _ => return Err(Lost::Records),
+            Opened::Damaged => return Err(Lost::Records),
         }
     }
     let last = records.iter().flatten().max_by_key(|r| r.number).ok_or(Lost::Records)?;
@@ -319,7 +329,9 @@ pub fn rebuild(blocks: &[Block], seal: &Seal, slots: usize) -> Result<Rebuilt, L
     if (oldest..first).any(|n| record(n).is_none() && !torn.contains(&(n + ring))) {
         return Err(Lost::Records);
     }
-    let end = (first..=newest).find(|n| record(*n).is_none()).map_or(newest, |gap| gap - 1);
+    // What an earlier attempt left of the same write does not go together with what this one adds.
+    let part = |number: u64| record(number).is_some_and(|r| r.attempt == last.attempt);
+    let end = (first..=newest).find(|n| !part(*n)).map_or(newest, |gap| gap - 1);
     let start = end + 1 - 2 * turn(slots) as u64;
     let run = (start..=end).map(|n| record(n).ok_or(Lost::Records)).collect::<Result<Vec<_>, _>>()?;
     Ok(replay(&run, slots, end == newest && torn.is_empty()))

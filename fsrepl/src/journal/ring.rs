@@ -64,21 +64,81 @@ fn write_at(file: &OwnedFd, blocks: &[Block], at: u64, flags: ReadWriteFlags) ->
     Ok(())
 }
 
-/// Reads the log in `dir`: its superblock, and its state unless that is lost.
-pub fn load(dir: impl AsFd) -> Result<(Superblock, Rebuilt), Lost> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = match rustix::fs::openat(dir, NAME, flags, Mode::empty()) {
-        Err(Errno::NOENT) => return Err(Lost::Missing),
-        file => File::from(file.map_err(|_| Lost::Unreadable)?),
-    };
-    let most = (ring_len(limits::JOURNAL_SLOTS_MAX) + 2) * BLOCK;
-    let size = file.metadata().map_err(|_| Lost::Unreadable)?.len() as usize;
-    if size < 3 * BLOCK || size > most || !size.is_multiple_of(BLOCK) {
-        return Err(Lost::Size);
+/// The directory that holds the log, in the calls between which a power cut can fall. What is not flushed
+/// may be lost or there in part; a test puts a place there that makes sure of it.
+pub trait Place {
+    /// A file that is being made.
+    type File;
+    /// Everything in file `name`, which must be a whole number of blocks and at most `most`.
+    fn read(&self, name: &str, most: usize) -> Result<Vec<Block>, Lost>;
+    /// Makes or empties file `name` and writes this into it.
+    fn create(&self, name: &str, blocks: &[Block]) -> io::Result<Self::File>;
+    /// The file's content is durable.
+    fn flush(&self, file: &Self::File) -> io::Result<()>;
+    /// Opens the file for writes that are durable when they return.
+    fn open(&self, name: &str) -> io::Result<Box<dyn Disk>>;
+    /// Gives a file the name of another one, which is gone then.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// The names are durable.
+    fn flush_names(&self) -> io::Result<()>;
+}
+
+/// A directory of the file system.
+pub struct Directory<D>(pub D);
+
+impl<D: AsFd> Place for Directory<D> {
+    type File = File;
+
+    fn read(&self, name: &str, most: usize) -> Result<Vec<Block>, Lost> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = match rustix::fs::openat(&self.0, name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Err(Lost::Missing),
+            file => File::from(file.map_err(|_| Lost::Unreadable)?),
+        };
+        let size = file.metadata().map_err(|_| Lost::Unreadable)?.len() as usize;
+        if size > most * BLOCK || !size.is_multiple_of(BLOCK) {
+            return Err(Lost::Size);
+        }
+        let mut blocks = vec![Block::default(); size / BLOCK];
+        (&file).read_exact(blocks.as_mut_bytes()).map_err(|_| Lost::Unreadable)?;
+        Ok(blocks)
     }
-    let mut blocks = vec![Block::default(); size / BLOCK];
-    (&file).read_exact(blocks.as_mut_bytes()).map_err(|_| Lost::Unreadable)?;
-    parse(&blocks)
+
+    fn create(&self, name: &str, blocks: &[Block]) -> io::Result<File> {
+        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mut file = File::from(rustix::fs::openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR)?);
+        file.write_all(blocks.as_bytes())?;
+        Ok(file)
+    }
+
+    fn flush(&self, file: &File) -> io::Result<()> {
+        file.sync_all()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn Disk>> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = match rustix::fs::openat(&self.0, name, flags | OFlags::DIRECT, Mode::empty()) {
+            Err(Errno::INVAL) => {
+                tracing::warn!("no direct writes on this file system: the dirty log goes through the page cache");
+                rustix::fs::openat(&self.0, name, flags, Mode::empty())?
+            }
+            file => file?,
+        };
+        Ok(Box::new(LogFile { file, dsync: true }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.0, from, &self.0, to)?)
+    }
+
+    fn flush_names(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.0)?)
+    }
+}
+
+/// Reads the log in `place`: its superblock, and its state unless that is lost.
+pub fn load(place: &impl Place) -> Result<(Superblock, Rebuilt), Lost> {
+    parse(&place.read(NAME, ring_len(limits::JOURNAL_SLOTS_MAX) + 2)?)
 }
 
 /// The same for blocks in memory.
@@ -96,29 +156,14 @@ pub fn parse(blocks: &[Block]) -> Result<(Superblock, Rebuilt), Lost> {
 
 /// Writes a new log with this content and puts it in the place of the old one, atomically: blocks
 /// that an earlier incarnation left half-written cannot be met again.
-pub fn replace(dir: impl AsFd, log: &mut Log) -> io::Result<()> {
-    let dir = dir.as_fd();
-    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mut file = File::from(rustix::fs::openat(dir, NEW, flags, Mode::RUSR | Mode::WUSR)?);
-    file.write_all(log.fill().as_bytes())?;
-    file.sync_all()?;
-    let disk = Box::new(reopen(dir)?);
-    rustix::fs::renameat(dir, NEW, dir, NAME)?;
-    rustix::fs::fsync(dir)?;
+pub fn replace(place: &impl Place, log: &mut Log) -> io::Result<()> {
+    let file = place.create(NEW, &log.fill())?;
+    place.flush(&file)?;
+    let disk = place.open(NEW)?;
+    place.rename(NEW, NAME)?;
+    place.flush_names()?;
     log.disk = Some(disk);
     Ok(())
-}
-
-fn reopen(dir: impl AsFd) -> io::Result<LogFile> {
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = match rustix::fs::openat(&dir, NEW, flags | OFlags::DIRECT, Mode::empty()) {
-        Err(Errno::INVAL) => {
-            tracing::warn!("no direct writes on this file system: the dirty log goes through the page cache");
-            rustix::fs::openat(&dir, NEW, flags, Mode::empty())?
-        }
-        file => file?,
-    };
-    Ok(LogFile { file, dsync: true })
 }
 
 /// What is on the disk, and the end where records are appended. One thread at a time.
@@ -131,6 +176,8 @@ pub struct Log {
     image: Vec<Key>,
     floor: ObjectId,
     next: u64,
+    /// Writes that failed; see [`Record::attempt`].
+    attempt: u16,
     cursor: usize,
 }
 
@@ -140,7 +187,7 @@ impl Log {
         let log = uuid::Uuid::new_v4();
         let (slots, ring) = (image.len() as u32, ring_len(image.len()) as u32);
         let superblock = Superblock { log, slots, ring, number: 1, note };
-        Log { disk: None, seal: Seal::of(log), superblock, image, floor, next: 1, cursor: 0 }
+        Log { disk: None, seal: Seal::of(log), superblock, image, floor, next: 1, attempt: 0, cursor: 0 }
     }
 
     /// Every block of the log, in the order of the file: enough records to fill the ring.
@@ -172,6 +219,7 @@ impl Log {
         let result = self.append_records(changes, floor, ending);
         if result.is_err() {
             (self.next, self.cursor, self.floor) = before;
+            self.attempt = self.attempt.wrapping_add(1);
             // Of several changes of a slot the oldest content is the one to return to; all of them
             // recorded the same.
             undo.iter().for_each(|c| self.image[c.slot as usize] = c.key);
@@ -207,6 +255,7 @@ impl Log {
         let count = if reset { 0 } else { CONTEXT.min(self.image.len() - self.cursor) };
         let record = Record {
             number: self.next,
+            attempt: self.attempt,
             first,
             floor: self.floor,
             clean: ending != Ending::Open,

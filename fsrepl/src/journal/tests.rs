@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use std::sync::Arc;
 
 mod crash;
+mod disk;
 mod file;
+mod lives;
 mod sharing;
 
 /// What the device was told, in order, so that a test can cut the power anywhere.

@@ -2,7 +2,40 @@
 //! is announced once.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
+
+/// `UNDERSTUDY_TEST_FAIL=NAME:COUNT`: the process dies, as by `kill -9`, when it comes to the point of this name for
+/// the COUNTth time.
+pub fn point(name: &str) {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    static ASKED: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
+    let asked = ASKED.get_or_init(|| {
+        let text = asked("UNDERSTUDY_TEST_FAIL")?;
+        let (name, count) = text.split_once(':')?;
+        tracing::warn!(name, count, "a test lets this process die at a point");
+        Some((name.to_owned(), AtomicU64::new(count.parse().ok()?)))
+    });
+    let Some((_, left)) = asked.as_ref().filter(|(wanted, _)| wanted == name) else { return };
+    if left.fetch_sub(1, SeqCst) == 1 {
+        tracing::warn!(name, "a test lets this process die here");
+        std::process::abort();
+    }
+}
+
+/// `UNDERSTUDY_TEST_CHECKPOINT=300ms`: checkpoints are this far apart.
+pub fn checkpoint_every() -> Duration {
+    static EVERY: OnceLock<Duration> = OnceLock::new();
+    *EVERY.get_or_init(|| {
+        let every = asked("UNDERSTUDY_TEST_CHECKPOINT").and_then(|text| humantime::parse_duration(&text).ok());
+        if let Some(every) = every {
+            tracing::warn!(?every, "a test sets the time between checkpoints");
+        }
+        every.unwrap_or(crate::limits::CHECKPOINT_EVERY)
+    })
+}
 
 /// `UNDERSTUDY_TEST_FSYNC_DELAY=5s` (or `20ms`): every flush that the primary waits for takes this much longer.
 pub fn flush_delay() -> Duration {

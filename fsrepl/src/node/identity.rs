@@ -205,6 +205,7 @@ fn read(root: impl AsFd) -> io::Result<Vec<u8>> {
 fn write(root: impl AsFd, bytes: &[u8]) -> io::Result<()> {
     let hidden = hidden_directory(root)?;
     fill_spare(&hidden, bytes)?;
+    super::faults::point("identity");
     match renameat_with(&hidden, NEW, &hidden, FILE, RenameFlags::EXCHANGE) {
         Ok(()) => {}
         // The first one of this replica, or a file system without exchange.

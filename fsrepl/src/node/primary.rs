@@ -219,5 +219,6 @@ fn leave(shared: &Arc<Shared>) -> Outcome {
         }
     };
     shared.store_identity(|identity| identity.in_sync_open = false)?;
+    super::faults::point("left-before-journal");
     shared.journal.close_clean(stable, birth).map_err(|why| failed(&shared.options.dir, why))
 }

@@ -2,6 +2,7 @@
 //! when the secondary is lost, record that durably before anything is acknowledged without it.
 
 use super::connect::{Bulk, Connected, Fault, Opening, connect};
+use super::faults;
 use super::identity::{Identity, boot_id};
 use super::options::MountOptions;
 use super::status::Status;
@@ -75,11 +76,13 @@ impl Shared {
     /// Records durably that the secondary is outdated, asks the arbiter, and goes on.
     pub fn go_alone(&self, reason: &str, code: &str) -> Result<(), Failure> {
         self.journal.alone();
+        faults::point("alone-before-identity");
         self.store_identity(|identity| {
             identity.mint();
             identity.peer_outdated = true;
             identity.in_sync_open = false;
         })?;
+        faults::point("alone-after-identity");
         let (set, generation) = {
             let identity = self.identity.lock();
             (identity.set, identity.current)
@@ -164,7 +167,7 @@ fn housekeep(shared: &Arc<Shared>) {
         shared.volume.objects.table.tidy();
         let (seq, _) = shared.primary.progress();
         let due = shared.checkpoint_due.swap(false, SeqCst);
-        if due || checkpoint.elapsed() >= crate::limits::CHECKPOINT_EVERY && seq != last {
+        if due || checkpoint.elapsed() >= faults::checkpoint_every() && seq != last {
             checkpoint = Instant::now();
             last = seq;
             take_checkpoint(shared);
@@ -189,8 +192,10 @@ fn take_checkpoint(shared: &Arc<Shared>) {
     shared.primary.help();
     let there = answered.recv_timeout(CHECKPOINT_PATIENCE);
     let both = matches!(there, Ok(Ok(()))) && mirrored.is_some() && shared.mirrored() == mirrored;
+    faults::point("checkpoint");
     // Alone, ids are kept as well: applications see them as inode numbers.
     let kept = here.map_err(Into::into).and_then(|()| table.commit(if both { birth } else { table.floor() }));
+    faults::point("checkpoint-committed");
     if both && let Err(why) = shared.store_identity(|identity| identity.checkpoint = number) {
         tracing::error!(%why, "the checkpoint could not be counted");
     }
@@ -366,12 +371,14 @@ impl Supervisor {
         if shared.primary.attached() != Some(self.epoch) {
             return Ok(());
         }
+        faults::point("in-sync-before-identity");
         let boot = boot_id().unwrap_or_default();
         shared.store_identity(|identity| {
             identity.checkpoint += 1;
             identity.now_in_sync(boot);
         })?;
         shared.lost_power.store(false, SeqCst);
+        faults::point("in-sync-before-journal");
         let (seq, _) = shared.primary.progress();
         shared.journal.in_sync(seq);
         // What the resync has healed is marked until both disks are known to have it.

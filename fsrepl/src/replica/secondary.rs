@@ -11,6 +11,7 @@ use crate::apply::{Exclude, flush};
 use crate::id::{ObjectId, Seq, Stamp};
 use crate::journal::{Aspect, Journal, Key};
 use crate::limits::{APPLY_FLUSHERS, FLUSH_QUEUE, INLINE_FLUSH_PAUSE, INLINE_FLUSH_US};
+use crate::node::faults::point;
 use crate::objects::Objects;
 use crate::op::{self, Made, kind};
 use crate::resync::target::{Owed, Purging, Target, differs};
@@ -304,14 +305,18 @@ impl Session {
             What::All(floor, _) | What::InSync(floor) | What::Left(floor) => {
                 self.objects.write_old_times(0);
                 sys::syncfs(self.objects.root()).map_err(words)?;
+                point("flushed-all");
                 self.objects.table.commit(*floor).map_err(|why| why.to_string())?;
+                point("committed");
                 match job.what {
                     What::InSync(floor) => {
                         if let Some(purging) = self.purging.lock().take() {
                             purging.wait().map_err(words)?;
                             sys::syncfs(self.objects.root()).map_err(words)?;
                         }
+                        point("done-before-record");
                         self.keeper.in_sync(floor)?;
+                        point("done-recorded");
                         self.synced.store(true, SeqCst);
                         Ok(())
                     }
@@ -428,6 +433,9 @@ impl Order<'_> {
             return Ok(());
         }
         self.open = None;
+        if self.target.is_some() {
+            point("resync-applied");
+        }
         self.session.applied.store(seq, SeqCst);
         if let Some(what) = what {
             let flush = Flush { seq, data_only: op.flags & op::VARIANT != 0 || op.kind == kind::WRITE, what };

@@ -9,6 +9,7 @@ use crate::apply::Volume;
 use crate::id::{ObjectId, Seq};
 use crate::journal::{Aspect, Key, Level};
 use crate::limits::RESYNC_WINDOW;
+use crate::node::faults::point;
 use crate::objects::Kind;
 use crate::op::{Answer, Op, Query, Question, Said, kind};
 use crate::replica::primary::{Mode, Primary};
@@ -198,7 +199,9 @@ impl<'a> Sync<'a> {
                 continue;
             }
             if !purged {
+                point("purge-before-sending");
                 self.push(&Op::new(kind::SYNC_PURGE, ObjectId::ROOT), true)?;
+                point("purge-sent");
                 self.progress.names.store(false, Relaxed);
                 purged = true;
             }
@@ -306,6 +309,7 @@ impl<'a> Sync<'a> {
     /// wait behind it.
     pub(super) fn push(&mut self, op: &Op<'_>, flush: bool) -> Result<Seq, Broken> {
         let seq = self.stream.push(op, flush).ok_or(Broken::Connection)?;
+        point("resync-sent");
         let bytes = op.payload.len() + op.body.len() + 80;
         self.window.push_back((seq, bytes));
         self.in_window += bytes;

@@ -103,7 +103,7 @@ fn big(path: &Path, shape: Shape, seed: u64) {
     file.set_len(shape.big).expect("size a file");
     let mut rng = Rng::new(seed);
     let island = pattern(1 << 20);
-    for _ in 0..32 {
+    for _ in 0..(shape.big >> 21).clamp(1, 32) {
         let at = rng.below(shape.big - (1 << 20));
         file.write_all_at(&island, if rng.one_in(2) { at } else { at & !0xffff }).expect("write");
     }

@@ -90,7 +90,7 @@ fn one_superblock_is_enough_and_none_is_not() {
     let (dir, handle) = closed();
     let end = fs::metadata(log(&dir)).unwrap().len();
     scribble(&dir, 30);
-    assert_eq!(Recovered::from_loaded(ring::load(&handle)).full_compare_reason, None);
+    assert_eq!(Recovered::from_loaded(ring::load(&ring::Directory(&handle))).full_compare_reason, None);
     scribble(&dir, end - BLOCK as u64 + 30);
     let (_, found) = Journal::open(&handle, SMALL).unwrap();
     assert_eq!(found.full_compare_reason, Some(Lost::Superblocks));
@@ -103,12 +103,12 @@ fn damage_anywhere_in_the_ring_is_never_clean() {
     let end = fs::metadata(log(&dir)).unwrap().len();
     for at in (BLOCK as u64..end - BLOCK as u64).step_by(509) {
         scribble(&dir, at);
-        let found = Recovered::from_loaded(ring::load(&handle));
+        let found = Recovered::from_loaded(ring::load(&ring::Directory(&handle)));
         assert_eq!(found.full_compare_reason, Some(Lost::Records), "byte {at}");
         assert!(found.dirty.is_everything() && !found.clean);
         scribble(&dir, at);
     }
-    assert!(Recovered::from_loaded(ring::load(&handle)).clean);
+    assert!(Recovered::from_loaded(ring::load(&ring::Directory(&handle))).clean);
 }
 
 #[test]
@@ -117,16 +117,16 @@ fn a_shortened_or_foreign_file_is_lost() {
     let file = fs::File::options().write(true).open(log(&dir)).unwrap();
     let end = file.metadata().unwrap().len();
     file.set_len(end - BLOCK as u64).unwrap();
-    assert!(Recovered::from_loaded(ring::load(&handle)).full_compare_reason.is_some());
+    assert!(Recovered::from_loaded(ring::load(&ring::Directory(&handle))).full_compare_reason.is_some());
     file.set_len(100).unwrap();
-    assert_eq!(Recovered::from_loaded(ring::load(&handle)).full_compare_reason, Some(Lost::Size));
+    assert_eq!(Recovered::from_loaded(ring::load(&ring::Directory(&handle))).full_compare_reason, Some(Lost::Size));
     // Records of another log with the same shape do not pass for its own.
     let (other, other_handle) = closed();
     let (mine, mine_handle) = closed();
     let record = fs::read(log(&other)).unwrap()[3 * BLOCK..4 * BLOCK].to_vec();
     fs::File::options().write(true).open(log(&mine)).unwrap().write_all_at(&record, 3 * BLOCK as u64).unwrap();
-    assert!(Recovered::from_loaded(ring::load(&other_handle)).clean);
-    assert_eq!(Recovered::from_loaded(ring::load(&mine_handle)).full_compare_reason, Some(Lost::Records));
+    assert!(Recovered::from_loaded(ring::load(&ring::Directory(&other_handle))).clean);
+    assert_eq!(Recovered::from_loaded(ring::load(&ring::Directory(&mine_handle))).full_compare_reason, Some(Lost::Records));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::apply::remote::{ApplyError, Incoming, component, make_new, told};
 use crate::apply::{Exclude, HIDDEN, read_directory};
 use crate::id::ObjectId;
 use crate::journal::{Aspect, Journal, Key};
+use crate::node::faults::point;
 use crate::objects::{Entry, Kind, Live, Objects, flags};
 use crate::op::{self, Create, Name, SyncNames, kind};
 use crate::sys::{self, Sys};
@@ -143,7 +144,12 @@ impl Target {
             kind::SYNC_NAMES => self.in_known(objects, &[op.object], |target| target.names(objects, op)),
             kind::PARK => self.parked(objects, op),
             kind::PLACE => self.placed(objects, op),
-            kind::SYNC_PURGE => self.purge(objects),
+            kind::SYNC_PURGE => {
+                point("purge-before");
+                self.purge(objects)?;
+                point("purge-after");
+                Ok(())
+            }
             kind::SYNC_META => self.meta(objects, op),
             other => Err(ApplyError::Nonsense(format!("{other} is no step of a resync"))),
         }
