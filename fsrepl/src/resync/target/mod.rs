@@ -144,7 +144,7 @@ impl Target {
             kind::PARK => self.parked(objects, op),
             kind::PLACE => self.placed(objects, op),
             kind::SYNC_PURGE => self.purge(objects),
-            kind::SYNC_META => self.meta(objects, op),
+            kind::SYNC_META => self.in_known(objects, &[op.object], |target| target.meta(objects, op)),
             other => Err(ApplyError::Nonsense(format!("{other} is no step of a resync"))),
         }
     }
