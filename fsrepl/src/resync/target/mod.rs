@@ -150,7 +150,7 @@ impl Target {
                 point("purge-after");
                 Ok(())
             }
-            kind::SYNC_META => self.meta(objects, op),
+            kind::SYNC_META => self.in_known(objects, &[op.object], |target| target.meta(objects, op)),
             other => Err(ApplyError::Nonsense(format!("{other} is no step of a resync"))),
         }
     }
