@@ -77,7 +77,15 @@ pub(super) fn volume(options: &MountOptions, tree: &PrivateTree) -> Result<Volum
         .map_err(|why| Failure::new(FailureKind::Usage, "cannot use --exclude", why, "for example --exclude '/tmp/**'"))?;
     let root = tree.duplicate().map_err(|why| failed(&options.dir, why))?;
     let objects = Objects::new(root).map_err(|why| failed(&options.dir, why))?;
-    Ok(Volume { objects, exclude, journal: None, outlet: None, arrivals: parking_lot::Mutex::default(), cursors: Default::default(), ongoing: Default::default() })
+    Ok(Volume {
+        objects,
+        exclude,
+        journal: None,
+        outlet: None,
+        arrivals: parking_lot::Mutex::default(),
+        cursors: Default::default(),
+        ongoing: Default::default(),
+    })
 }
 
 /// Takes the mount away once nobody uses it. While it is in use, says by whom; told again to end, it

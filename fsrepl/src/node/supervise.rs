@@ -10,7 +10,9 @@ use crate::apply::{Outlet, Volume};
 use crate::arbiter::{Arbiter, Verdict};
 use crate::id::ObjectId;
 use crate::journal::Journal;
-use crate::limits::{BUSY_PATIENCE, CHECKPOINT_PATIENCE, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RESYNC_STUCK, RESYNC_STUCK_PAUSE, RETRY_IS_NEWS};
+use crate::limits::{
+    BUSY_PATIENCE, CHECKPOINT_PATIENCE, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RESYNC_STUCK, RESYNC_STUCK_PAUSE, RETRY_IS_NEWS,
+};
 use crate::op::{Op, kind};
 use crate::replica::hello::Refusal;
 use crate::replica::primary::{Lost, PEER_FAILED, Primary};

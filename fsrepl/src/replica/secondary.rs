@@ -9,9 +9,9 @@ use super::primary::Source;
 use crate::apply::remote::{ApplyError, Incoming, Touched, apply};
 use crate::apply::{Exclude, flush};
 use crate::id::{ObjectId, Seq, Stamp};
+use crate::journal::{Aspect, Journal, Key};
 use crate::limits::{APPLY_FLUSHERS, FLUSH_QUEUE, INLINE_FLUSH_PAUSE, INLINE_FLUSH_US};
 use crate::objects::Objects;
-use crate::journal::{Aspect, Journal, Key};
 use crate::op::{self, Made, kind};
 use crate::resync::target::{Owed, Purging, Target, differs};
 use crate::sys;
@@ -251,8 +251,8 @@ impl Session {
     /// What the primary has to be told about objects that this session made anew.
     pub fn made(&self) -> Vec<Made> {
         let owed = self.owed.lock().clone();
-        let made = owed.lock().tell();
-        made
+        let mut owed = owed.lock();
+        owed.tell()
     }
 
     fn receive(&self, mut reader: FrameReader<Source>, target: Target, flushes: &Sender<Flush>) -> Ended {

@@ -255,7 +255,8 @@ impl Sync<'_> {
     fn hole(&mut self, work: &Work, offset: u64, length: u64, blind: bool) -> Result<(), Broken> {
         let block = COMPARE_BLOCK as u64;
         let is_hole = |at: u64| work.there.coarse.get(&at) == Some(&digest::HOLE) || work.there.size.is_some_and(|size| size <= at);
-        let known = !blind && offset % block == 0 && length <= 16 * block && (offset..offset + length).step_by(COMPARE_BLOCK).all(is_hole);
+        let known =
+            !blind && offset.is_multiple_of(block) && length <= 16 * block && (offset..offset + length).step_by(COMPARE_BLOCK).all(is_hole);
         if known || !Self::occupied(work, offset, blind) {
             return Ok(());
         }

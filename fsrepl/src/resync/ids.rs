@@ -52,7 +52,10 @@ impl IdSet {
     pub fn sorted(&self) -> Vec<ObjectId> {
         let mut words: Vec<_> = self.words.iter().map(|(number, word)| (*number, *word)).collect();
         words.sort_unstable();
-        words.iter().flat_map(|(number, word)| (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| ObjectId(number << 6 | bit))).collect()
+        words
+            .iter()
+            .flat_map(|(number, word)| (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| ObjectId(number << 6 | bit)))
+            .collect()
     }
 
     /// Takes up to `most` runs of neighbouring ids out: first and last of each.

@@ -210,7 +210,9 @@ impl Sync<'_> {
                 work.ranges.push_back((from, first));
             }
             let until = to.min(first + (most - taken).next_multiple_of(block).max(block));
-            let until = digest::next_hole(live, data).map_or(until, |hole| if hole < until { until.min(hole.next_multiple_of(block)) } else { until }).max(first);
+            let until = digest::next_hole(live, data)
+                .map_or(until, |hole| if hole < until { until.min(hole.next_multiple_of(block)) } else { until })
+                .max(first);
             if until > first {
                 work.ranges.push_back((first, until));
                 taken += until - first;

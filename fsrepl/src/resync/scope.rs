@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn a_mark_speaks_of_its_objects_only() {
-        let scope = scope(&[Key::extent(FILE, 3), Key::object(Aspect::Entries, DIR).at(Level::Group), Key::object(Aspect::Attrs, ObjectId(7))]);
+        let scope =
+            scope(&[Key::extent(FILE, 3), Key::object(Aspect::Entries, DIR).at(Level::Group), Key::object(Aspect::Attrs, ObjectId(7))]);
         assert!(scope.content(FILE, Kind::File) && !scope.unknown(FILE) && scope.extents(FILE) == [3 * crate::limits::JOURNAL_EXTENT]);
         assert!(!scope.content(ObjectId(101), Kind::File));
         let neighbour = ObjectId(DIR.0 & !255);

@@ -20,7 +20,15 @@ pub(crate) fn differs(error: &ApplyError) -> bool {
     let other_tree = |why: Errno| {
         matches!(
             why,
-            Errno::NOENT | Errno::STALE | Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR | Errno::ISDIR | Errno::INVAL | Errno::PERM | Errno::NODATA
+            Errno::NOENT
+                | Errno::STALE
+                | Errno::EXIST
+                | Errno::NOTEMPTY
+                | Errno::NOTDIR
+                | Errno::ISDIR
+                | Errno::INVAL
+                | Errno::PERM
+                | Errno::NODATA
         )
     };
     matches!(error, ApplyError::System { why, .. } if other_tree(*why))

@@ -62,8 +62,8 @@ pub fn make(volume: &Volume, path: &str, mode: u32, target: Option<&str>) -> Sys
     wait(|done| volume.create(ROOT, new, done)).map(|(id, _)| id)
 }
 
-pub fn mkdir(volume: &Volume, path: &str) -> Sys<ObjectId> {
-    make(volume, path, libc::S_IFDIR | 0o755, None)
+pub fn mkdir(volume: &Volume, path: &str) -> Sys<()> {
+    make(volume, path, libc::S_IFDIR | 0o755, None).map(drop)
 }
 
 pub fn create(volume: &Volume, path: &str) -> Sys<ObjectId> {
@@ -171,13 +171,14 @@ impl Actor {
             let (dir, letter) = (directories[rng.below(directories.len() as u64) as usize].clone(), (b'a' + rng.below(6) as u8) as char);
             if dir.is_empty() { letter.to_string() } else { format!("{dir}/{letter}") }
         };
-        let file = |rng: &mut Rng| if others.is_empty() { String::from("none") } else { others[rng.below(others.len() as u64) as usize].clone() };
+        let file =
+            |rng: &mut Rng| if others.is_empty() { String::from("none") } else { others[rng.below(others.len() as u64) as usize].clone() };
         let crowded = directories.len() + others.len() > self.most;
         let choice = if crowded && rng.one_in(2) { 4 } else { rng.below(15) };
         let (what, result) = match choice {
             0 => {
                 let path = name(&mut rng);
-                (format!("mkdir {path}"), mkdir(volume, &path).map(drop))
+                (format!("mkdir {path}"), mkdir(volume, &path))
             }
             1 | 2 => {
                 let (path, data) = (name(&mut rng), data(&mut rng));

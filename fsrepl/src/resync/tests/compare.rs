@@ -85,13 +85,23 @@ pub fn differences(left: &Path, right: &Path) -> Vec<String> {
                 let at = here.content.iter().zip(&there.content).position(|(here, there)| here != there);
                 let around = |seen: &Seen| at.map(|at| seen.content[at.saturating_sub(2)..].iter().take(8).copied().collect::<Vec<u8>>());
                 eprintln!("{:?} {:?}", around(here), around(there));
-                let blocks: Vec<usize> = here.content.chunks(4096).zip(there.content.chunks(4096)).enumerate().filter(|(_, (a, b))| a != b).map(|(n, _)| n).collect();
+                let blocks: Vec<usize> = here
+                    .content
+                    .chunks(4096)
+                    .zip(there.content.chunks(4096))
+                    .enumerate()
+                    .filter(|(_, (a, b))| a != b)
+                    .map(|(n, _)| n)
+                    .collect();
                 eprintln!("{blocks:?}");
                 lines.push(format!("{name:?}: content differs: {} and {} bytes, at {at:?}", here.content.len(), there.content.len()));
             }
             Some(there) if there != here => {
                 let brief = |seen: &Seen| {
-                    format!("{} {:o} {:?} {:?} {} {:?} {:?}", seen.kind, seen.mode, seen.owner, seen.mtime, seen.links, seen.first, seen.xattrs)
+                    format!(
+                        "{} {:o} {:?} {:?} {} {:?} {:?}",
+                        seen.kind, seen.mode, seen.owner, seen.mtime, seen.links, seen.first, seen.xattrs
+                    )
                 };
                 lines.push(format!("{name:?}: {} | {}", brief(here), brief(there)));
             }

@@ -287,12 +287,19 @@ impl Pair {
         {
             let mut state = self.pipe.state.lock();
             let seq = state.seq;
-            *state = State { session: Some(self.epoch), seq, applied: seq, target: Some(target), cut_at: cut.map(|cut| seq + cut), ..State::default() };
+            *state = State {
+                session: Some(self.epoch),
+                seq,
+                applied: seq,
+                target: Some(target),
+                cut_at: cut.map(|cut| seq + cut),
+                ..State::default()
+            };
         }
         let progress = Progress::default();
         let asked = Cell::new(0);
         let mut questions = Questions { pipe: &self.pipe, answers: VecDeque::new(), asked: &asked };
-        let mut sync = Sync::new(&*self.here, &*self.pipe, &progress, self.epoch, plan);
+        let mut sync = Sync::new(&self.here, &*self.pipe, &progress, self.epoch, plan);
         sync.between = Some(between);
         let finish = || {
             if !self.here.arrivals.lock().is_empty() {
@@ -305,8 +312,13 @@ impl Pair {
         let outcome = sync.run(&mut questions, finish);
         let mut state = self.pipe.state.lock();
         let seq = state.seq;
-        let mut figures =
-            Figures { sent: state.sent, content: progress.bytes.2.load(SeqCst), questions: asked.get(), kinds: state.kinds.clone(), ..Figures::default() };
+        let mut figures = Figures {
+            sent: state.sent,
+            content: progress.bytes.2.load(SeqCst),
+            questions: asked.get(),
+            kinds: state.kinds.clone(),
+            ..Figures::default()
+        };
         if let Err(why) = outcome {
             if let Some(error) = state.error.take() {
                 panic!("the secondary cannot apply: {error}");

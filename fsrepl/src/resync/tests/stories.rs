@@ -41,7 +41,7 @@ fn heal(pair: &mut Pair) -> Figures {
 fn what_is_renamed_moves_no_content_and_no_names() {
     let mut pair = apart(|pair| {
         let v = &pair.here;
-        ["from", "to", "from/many", "a"].iter().for_each(|dir| drop(mkdir(v, dir).unwrap()));
+        ["from", "to", "from/many", "a"].iter().for_each(|dir| mkdir(v, dir).unwrap());
         (0..600).for_each(|n| put(v, &format!("from/many/file {n}"), b"something").unwrap());
         put(v, "from/large", &vec![7; 20 << 20]).unwrap();
     });
@@ -72,7 +72,7 @@ fn what_changed_in_place_travels_in_blocks() {
 fn it_costs_what_changed() {
     let figures = [100, 2000].map(|files| {
         let mut pair = apart(|pair| {
-            (0..files / 50).for_each(|dir| drop(mkdir(&pair.here, &format!("dir {dir}")).unwrap()));
+            (0..files / 50).for_each(|dir| mkdir(&pair.here, &format!("dir {dir}")).unwrap());
             (0..files).for_each(|n| put(&pair.here, &format!("dir {}/file {n}", n / 50), &[1; 3000]).unwrap());
         });
         write(&pair.here, "dir 1/file 60", 100, b"new").unwrap();
@@ -126,7 +126,7 @@ fn names_that_swap_and_go_in_circles() {
 fn parent_and_child_change_places() {
     // Each directory has to leave the other before it can take it in.
     let mut pair = apart(|pair| {
-        ["a", "a/b", "a/b/c"].iter().for_each(|dir| drop(mkdir(&pair.here, dir).unwrap()));
+        ["a", "a/b", "a/b/c"].iter().for_each(|dir| mkdir(&pair.here, dir).unwrap());
         put(&pair.here, "a/b/c/file", b"file").unwrap();
     });
     rename(&pair.here, "a/b/c", "c", 0).unwrap();
@@ -139,7 +139,7 @@ fn parent_and_child_change_places() {
 fn a_directory_moves_into_one_that_is_still_below_it_there() {
     // Y is known, and so is the root that X leaves; but the secondary does not know yet that Y has left X.
     let mut pair = apart(|pair| {
-        ["first", "x", "x/y", "z"].iter().for_each(|dir| drop(mkdir(&pair.here, dir).unwrap()));
+        ["first", "x", "x/y", "z"].iter().for_each(|dir| mkdir(&pair.here, dir).unwrap());
     });
     rename(&pair.here, "x/y", "z/y", 0).unwrap();
     create(&pair.here, "first/file").unwrap();
@@ -158,7 +158,7 @@ fn a_directory_moves_into_one_that_is_still_below_it_there() {
 /// A directory that the plan takes for known, and that is not there any more.
 fn lost_there() -> Pair {
     let pair = apart(|pair| {
-        ["known", "known/below", "known/below/deep"].iter().for_each(|dir| drop(mkdir(&pair.here, dir).unwrap()));
+        ["known", "known/below", "known/below/deep"].iter().for_each(|dir| mkdir(&pair.here, dir).unwrap());
         for name in ["known/a", "known/below/b", "known/below/deep/c"] {
             put(&pair.here, name, &[3; 10_000]).unwrap();
         }
@@ -211,7 +211,7 @@ fn what_was_made_anew_is_remembered_when_the_session_breaks_off() {
 #[test]
 fn surplus_goes_and_what_the_other_side_lost_comes_back() {
     let mut pair = apart(|pair| {
-        ["a", "b", "a/inner"].iter().for_each(|dir| drop(mkdir(&pair.here, dir).unwrap()));
+        ["a", "b", "a/inner"].iter().for_each(|dir| mkdir(&pair.here, dir).unwrap());
         put(&pair.here, "a/file", &[1; 50_000]).unwrap();
         put(&pair.here, "a/inner/moved", &[2; 50_000]).unwrap();
         put(&pair.here, "b/removed", &[3; 50_000]).unwrap();
