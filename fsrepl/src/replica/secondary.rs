@@ -256,8 +256,8 @@ impl Session {
     /// What the primary has to be told about objects that this session made anew.
     pub fn made(&self) -> Vec<Made> {
         let owed = self.owed.lock().clone();
-
-        owed.lock().tell()
+        let mut owed = owed.lock();
+        owed.tell()
     }
 
     fn receive(&self, mut reader: FrameReader<Source>, target: Target, flushes: &Sender<Flush>) -> Ended {

@@ -93,8 +93,8 @@ impl Sync<'_> {
                     return Ok(self.end(work));
                 }
                 volume.cursors.set(id, Some(0));
-                // Whoever has to begin again finds something there.
-                self.empty.remove(id);
+                // Whoever has to begin again, also under another name of it, finds something there.
+                work.empty &= self.empty.remove(id);
             }
             work.begun = true;
             let Some((from, to)) = work.ranges.pop_front() else {

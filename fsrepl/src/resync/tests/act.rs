@@ -62,8 +62,8 @@ pub fn make(volume: &Volume, path: &str, mode: u32, target: Option<&str>) -> Sys
     wait(|done| volume.create(ROOT, new, done)).map(|(id, _)| id)
 }
 
-pub fn mkdir(volume: &Volume, path: &str) -> Sys<ObjectId> {
-    make(volume, path, libc::S_IFDIR | 0o755, None)
+pub fn mkdir(volume: &Volume, path: &str) -> Sys<()> {
+    make(volume, path, libc::S_IFDIR | 0o755, None).map(drop)
 }
 
 pub fn create(volume: &Volume, path: &str) -> Sys<ObjectId> {
@@ -178,7 +178,7 @@ impl Actor {
         let (what, result) = match choice {
             0 => {
                 let path = name(&mut rng);
-                (format!("mkdir {path}"), mkdir(volume, &path).map(drop))
+                (format!("mkdir {path}"), mkdir(volume, &path))
             }
             1 | 2 => {
                 let (path, data) = (name(&mut rng), data(&mut rng));

@@ -197,7 +197,6 @@ impl Ask for Questions<'_> {
 
 /// What a session did.
 #[derive(Debug, Default)]
-#[expect(dead_code, reason = "printed by hand when costs are looked at")]
 pub struct Figures {
     /// Bytes in the ordered stream.
     pub sent: u64,
