@@ -1,5 +1,26 @@
-//! The control plane: the daemon that knows all nodes of a cluster, decides which of them runs a module, and
-//! starts, watches and moves it (heartbeats, quorum and witness, failover, fencing, virtual addresses).
+//! The control plane: which node runs a module, and how it moves.
 //!
-//! Nothing of it is built yet: today a pair of engines (`fsrepl::node`) is started by hand, and an operator
-//! decides which one leads.
+//! What is here decides and does nothing: functions of state and event, with time and fresh generations passed in.
+//! The daemon's shell carries messages, keeps files and runs programs; the simulator in `tests` does the same with
+//! a virtual world.
+//!
+//! - [`replica`]: what a node's data is, and who of two leads;
+//! - [`heartbeat`]: whether a node is heard;
+//! - [`quorum`]: who may go on without the other;
+//! - [`failover`]: what one node does with one module, as one table.
+
+pub mod failover;
+pub mod heartbeat;
+pub mod quorum;
+pub mod replica;
+
+use serde::{Deserialize, Serialize};
+
+/// A node's place in `cluster.toml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeId(pub u16);
+
+/// A moment of this process' own clock: the time since an arbitrary start. It never goes back, may stand still while the
+/// process does not run, and is never compared with another process' clock.
+pub type Moment = std::time::Duration;

@@ -1,0 +1,22 @@
+//! Following.
+
+use super::{Row, rows_of};
+use crate::failover::action::Action::{Ask, Rest, Seal, StopEngine};
+use crate::failover::phase::Phase::{Asking, Joining, Leaving, Second, Stopped, Waiting};
+
+const FOLLOWS: &[crate::failover::Phase] = &[Joining, Second];
+
+pub(super) const ROWS: &[Row] = rows_of![
+    &[Joining], InSync, ALWAYS => Some(Second), [], "in sync with {peer}", "in_sync";
+    &[Second], ReplicationLost, ALWAYS => Some(Joining), [], "the session with {peer} is over", "replication_lost";
+    FOLLOWS, EngineDied, ALWAYS => Some(Waiting), [StopEngine, Rest], "the engine died: {why}", "engine_died";
+    &[Joining], FollowRefused, ALWAYS => Some(Waiting), [StopEngine, Rest], "not taken as secondary: {why}", "follow_refused";
+    FOLLOWS, Look, ALL_LOST_MAY_LEAD => Some(Asking), [Seal, Ask], "{peer} is lost: asks {quorum}", "asking";
+    FOLLOWS, Look, ALL_LOST => Some(Waiting), [StopEngine], "{peer} is lost", "peer_lost";
+    &[Joining], Look, IDLE_I_LEAD => Some(Asking), [Seal, Ask], "takes over from {peer}", "taking_over";
+
+    &[Leaving], Consented, ALWAYS => Some(Stopped), [StopEngine], "stopped: {peer} goes on alone", "stopped";
+    &[Leaving], PeerClean, ALWAYS => Some(Stopped), [StopEngine], "stopped: both are equal and clean", "stopped";
+    &[Leaving], EngineDied, ALWAYS => Some(Stopped), [StopEngine], "stopped", "stopped";
+    &[Leaving], Timeout, ALWAYS => Some(Stopped), [StopEngine], "stopped: {peer} did not answer", "stopped";
+];
