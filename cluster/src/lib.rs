@@ -1,8 +1,8 @@
 //! The control plane: which node runs a module, and how it moves.
 //!
 //! What is here decides and does nothing: functions of state and event, with time and fresh generations passed in.
-//! The daemon's shell carries messages, keeps files and runs programs; the simulator in `tests` does the same with
-//! a virtual world.
+//! A daemon's shell will carry messages, keep files and run programs; a simulator can do the same with a virtual
+//! world. Neither is built yet: an operator starts a pair of engines (`fsrepl::node`) and decides which one leads.
 //!
 //! - [`replica`]: what a node's data is, and who of two leads;
 //! - [`heartbeat`]: whether a node is heard;
