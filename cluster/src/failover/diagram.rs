@@ -31,7 +31,8 @@ pub fn document(rows: &[Row]) -> String {
     text.push_str("```\n\n## Table\n\nFirst match wins. “(holds)” rows are taken whenever they hold.\n\n");
     text.push_str("| in | event | and | next | actions | reason | code |\n|---|---|---|---|---|---|---|\n");
     for row in rows {
-        let from = if row.from.len() == Phase::ALL.len() { "any".to_owned() } else { list(row.from.iter().map(|phase| format!("{phase:?}"))) };
+        let from =
+            if row.from.len() == Phase::ALL.len() { "any".to_owned() } else { list(row.from.iter().map(|phase| format!("{phase:?}"))) };
         let to = row.to.map_or("–".to_owned(), |phase| format!("{phase:?}"));
         let actions = list(row.actions.iter().map(|action| action.words().to_owned()));
         let (on, when, because, code) = (row.on.words(), row.when.words, row.because, row.code);

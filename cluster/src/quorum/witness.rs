@@ -128,9 +128,8 @@ impl Witness {
                 Some(record) => (Reply::Refused { record: record.clone() }, false),
             },
             Request::Register { incarnation, version, generation, primary, in_sync } => {
-                let stands = known.is_some_and(|record| {
-                    record.generation == *generation && record.primary == *primary && record.in_sync == *in_sync
-                });
+                let stands = known
+                    .is_some_and(|record| record.generation == *generation && record.primary == *primary && record.in_sync == *in_sync);
                 match known {
                     _ if in_sync.len() != 2 || !in_sync.contains(primary) => (Reply::Malformed, false),
                     _ if *incarnation != self.incarnation => (Reply::Blank, false),

@@ -50,7 +50,8 @@ fn usable(mine: &Replica, theirs: &Replica) -> bool {
         Data::Inconsistent => false,
         // What it gave way to never began: the peer still is where it was and remembers what it asked for.
         Data::Outdated => {
-            mine.current == theirs.current && mine.yielded_to.is_some_and(|next| theirs.intent == Some(next) || theirs.tried.contains(&next))
+            mine.current == theirs.current
+                && mine.yielded_to.is_some_and(|next| theirs.intent == Some(next) || theirs.tried.contains(&next))
         }
     }
 }

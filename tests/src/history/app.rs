@@ -94,7 +94,10 @@ impl App {
             }
             let (_, there) = shadow.try_act();
             // Which of several errors is `model`'s business.
-            assert_eq!(here.is_ok(), there.is_ok(), "change {kind}: {here:?} on the mount, {there:?} on the plain directory");
+            if here.is_ok() != there.is_ok() {
+                let (path, found) = (actor.last().display().to_string(), self.missing_acknowledged(&self.root));
+                panic!("change {kind} at {path}: {here:?} on the mount, {there:?} on the plain directory; they differ in {found:#?}");
+            }
         }
         Ok(())
     }

@@ -52,6 +52,8 @@ pub struct Actor {
     shape: Shape,
     rng: Rng,
     data: Vec<u8>,
+    /// The last path that was chosen.
+    last: PathBuf,
     /// A file that stays open whatever becomes of its name.
     held: Option<File>,
 }
@@ -59,15 +61,17 @@ pub struct Actor {
 impl Actor {
     /// An actor on the tree at `root`.
     pub fn new(root: PathBuf, shape: Shape, rng: Rng) -> Actor {
-        Actor { root, shape, rng, data: pattern(256 * 1024), held: None }
+        Actor { root, shape, rng, data: pattern(256 * 1024), last: PathBuf::new(), held: None }
     }
 
     fn file(&mut self) -> PathBuf {
-        self.root.join(self.shape.file(&mut self.rng))
+        self.last = self.shape.file(&mut self.rng);
+        self.root.join(&self.last)
     }
 
     fn directory(&mut self) -> PathBuf {
-        self.root.join(self.shape.directory(&mut self.rng))
+        self.last = self.shape.directory(&mut self.rng);
+        self.root.join(&self.last)
     }
 
     fn any(&mut self) -> PathBuf {
@@ -91,6 +95,11 @@ impl Actor {
         let done = self.change(kind);
         self.rng = after;
         (kind, done)
+    }
+
+    /// The last path that was chosen, from the root.
+    pub fn last(&self) -> &Path {
+        &self.last
     }
 
     /// The tree is elsewhere from now on, and nothing in it is open.

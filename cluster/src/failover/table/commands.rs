@@ -2,13 +2,13 @@
 
 use super::{Row, rows_of};
 use crate::failover::action::Action::{
-    After, CreateSet, FencePeer, Leave, Overrule, PromoteEngine, Refuse, RemoveAddresses, StopAcknowledging, StopAsking, StopApplication,
+    After, CreateSet, FencePeer, Leave, Overrule, PromoteEngine, Refuse, RemoveAddresses, StopAcknowledging, StopApplication, StopAsking,
     ThenStop,
 };
 use crate::failover::action::Timer::{Offer, Stop};
 use crate::failover::phase::Phase::{
-    Alone, Asking, Fencing, HandOffer, HandSeal, HandStop, Joining, Leaving, Prim, Promoting, Restarting, Second, Starting, StopApp, StopSeal,
-    Stopped, Waiting,
+    Alone, Asking, Fencing, HandOffer, HandSeal, HandStop, Joining, Leaving, Prim, Promoting, Restarting, Second, Starting, StopApp,
+    StopSeal, Stopped, Waiting,
 };
 
 const SERVES: &[crate::failover::Phase] = &[Starting, Alone, Prim, Restarting];

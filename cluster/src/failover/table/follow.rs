@@ -10,6 +10,7 @@ pub(super) const ROWS: &[Row] = rows_of![
     &[Joining], InSync, ALWAYS => Some(Second), [], "in sync with {peer}", "in_sync";
     &[Second], ReplicationLost, ALWAYS => Some(Joining), [], "the session with {peer} is over", "replication_lost";
     FOLLOWS, EngineDied, ALWAYS => Some(Waiting), [StopEngine, Rest], "the engine died: {why}", "engine_died";
+    FOLLOWS, Sealed, ALWAYS => Some(Waiting), [StopEngine], "the engine has ended", "engine_ended";
     &[Joining], FollowRefused, ALWAYS => Some(Waiting), [StopEngine, Rest], "not taken as secondary: {why}", "follow_refused";
     FOLLOWS, Look, ALL_LOST_MAY_LEAD => Some(Asking), [Seal, Ask], "{peer} is lost: asks {quorum}", "asking";
     FOLLOWS, Look, ALL_LOST => Some(Waiting), [StopEngine], "{peer} is lost", "peer_lost";

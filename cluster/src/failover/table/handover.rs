@@ -2,9 +2,7 @@
 //! everything can be taken back.
 
 use super::{Row, rows_of};
-use crate::failover::action::Action::{
-    After, KillApplication, Offer, RemoveAddresses, Seal, StartApplication, StopEngine,
-};
+use crate::failover::action::Action::{After, KillApplication, Offer, RemoveAddresses, Seal, StartApplication, StopEngine};
 use crate::failover::action::Timer::{Offer as ForOffer, Seal as ForSeal, Start, Stop};
 use crate::failover::phase::Phase::{Fencing, HandOffer, HandSeal, HandStop, Starting, StopApp, StopSeal, Stopped, Waiting};
 

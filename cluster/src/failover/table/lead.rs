@@ -41,6 +41,9 @@ pub(super) const ROWS: &[Row] = rows_of![
     LEADS, EngineDied, ALWAYS => Some(Fencing), [Count, Rest, StopAcknowledging, RemoveAddresses, KillApplication, After(Stop)],
         "the engine died: {why}", "engine_died";
 
+    // Told to end by a daemon that is no more.
+    SERVES, Sealed, ALWAYS => Some(Fencing), [RemoveAddresses, KillApplication, After(Stop)], "the engine has ended", "engine_ended";
+
     &[Starting], AppStarted, IN_SYNC => Some(Prim), [After(Settle)], "the application runs, in sync with {peer}", "in_sync";
     &[Starting], AppStarted, ALWAYS => Some(Alone), [], "the application runs, without a secondary", "alone";
     &[Starting], Timeout, RESTART_LEFT => Some(Restarting), [Count, StopApplication, After(Stop)],

@@ -1,9 +1,7 @@
 //! Looking for a role, and asking for the lead.
 
 use super::{Row, rows_of};
-use crate::failover::action::Action::{
-    Ask, FencePeer, Follow, FollowKeeping, PromoteEngine, RecordOutdated, Rest, Seal, StopAsking,
-};
+use crate::failover::action::Action::{Ask, FencePeer, Follow, FollowKeeping, PromoteEngine, RecordOutdated, Rest, Seal, StopAsking};
 use crate::failover::phase::Phase::{Asking, Joining, Promoting, Waiting};
 
 pub(super) const ROWS: &[Row] = rows_of![
