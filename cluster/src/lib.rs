@@ -9,6 +9,7 @@
 //! - [`quorum`]: who may go on without the other;
 //! - [`failover`]: what one node does with one module, as one table.
 
+pub mod config;
 pub mod failover;
 pub mod heartbeat;
 pub mod quorum;
