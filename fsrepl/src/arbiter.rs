@@ -1,12 +1,16 @@
 //! Who may go on without the other: asked by the engine itself before it acknowledges anything alone.
 
+use crate::node::identity::Identity;
 use uuid::Uuid;
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Go on; the other node cannot be promoted with what it has.
-    Granted,
+    Granted {
+        /// Generations that were claimed and given up for this one.
+        superseded: Vec<Uuid>,
+    },
     /// The other node has the right: stop serving.
     Refused {
         /// In the operator's words.
@@ -15,9 +19,15 @@ pub enum Verdict {
 }
 
 /// Decides between two nodes that have lost each other. Blocking; the caller holds acknowledgements meanwhile.
-pub trait Arbiter: Send + Sync {
-    /// This node, primary of `set`, wants to go on as `generation` without its secondary.
-    fn go_on_alone(&self, set: Uuid, generation: Uuid) -> Verdict;
+pub trait Arbiter: Send + Sync + std::fmt::Debug {
+    /// Whether anybody is asked. If not, no intent has to be on disk before.
+    fn asks(&self) -> bool {
+        true
+    }
+
+    /// This node, a primary with `identity`, wants to go on as `next` without its secondary. The intent is on disk. Ends early
+    /// when `ending` says so: then the answer does not matter.
+    fn go_on_alone(&self, identity: &Identity, next: Uuid, ending: &dyn Fn() -> bool) -> Verdict;
 }
 
 /// A pair without a cluster: nobody promotes the secondary but an operator, so the primary may go on.
@@ -25,7 +35,11 @@ pub trait Arbiter: Send + Sync {
 pub struct AlwaysConsents;
 
 impl Arbiter for AlwaysConsents {
-    fn go_on_alone(&self, _set: Uuid, _generation: Uuid) -> Verdict {
-        Verdict::Granted
+    fn asks(&self) -> bool {
+        false
+    }
+
+    fn go_on_alone(&self, _identity: &Identity, _next: Uuid, _ending: &dyn Fn() -> bool) -> Verdict {
+        Verdict::Granted { superseded: Vec::new() }
     }
 }

@@ -92,6 +92,8 @@ pub const STALE_MOUNTS: usize = 32;
 pub const STALE_PROBE: Duration = Duration::from_secs(2);
 /// Former generations an identity remembers.
 pub const IDENTITY_HISTORY: usize = 64;
+/// Intents that came to nothing and are remembered until the next generation. Each needs a lost peer, so there are few.
+pub const IDENTITY_TRIED: usize = 16;
 /// Bytes of an identity or registry file.
 pub const IDENTITY_FILE: u64 = 64 * 1024;
 /// Clients of one control socket at a time.
@@ -185,3 +187,9 @@ pub const OBJECTS_CACHE: usize = 16 * 1024 * 1024;
 pub const OBJECTS_ROOM: u64 = 1024 * 1024;
 /// Ids in a range up to which they are looked up one by one instead of walking all that is in memory.
 pub const OBJECTS_RANGE: u64 = 8 * 1024;
+
+/// How long the end of a session is waited for when another history begins: what it applies at that moment may be a large
+/// write to a slow disk.
+pub const SEAL_PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait of one question for news of an engine.
+pub const WATCH_MOST: Duration = Duration::from_secs(60);

@@ -23,5 +23,6 @@ fn options(args: &MountArgs, global: &Global) -> Result<MountOptions, Failure> {
         peer_timeout: args.peer_timeout,
         passthrough: args.passthrough,
         places: global.places(),
+        clustered: None,
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::args::{Global, ReceiveArgs};
 use crate::{engine, names, output};
-use fsrepl::node::options::{Outcome, ReceiveOptions};
+use fsrepl::node::options::{Listen, Outcome, ReceiveOptions};
 use fsrepl::report::Failure;
 
 pub fn run(args: &ReceiveArgs, global: &Global) -> Outcome {
@@ -14,7 +14,7 @@ fn options(args: &ReceiveArgs, global: &Global) -> Result<ReceiveOptions, Failur
     Ok(ReceiveOptions {
         name: names::replica(args.name.as_deref(), &dir),
         dir,
-        listen: args.listen,
+        listen: Listen::Address(args.listen),
         auth: engine::auth(args.key.as_deref())?,
         discard_local: args.discard_local,
         peer_timeout: args.peer_timeout,

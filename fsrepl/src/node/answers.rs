@@ -1,10 +1,12 @@
 //! Answers on the control socket.
 
+use super::change::Change;
 use super::estimate::estimate;
 use super::identity::hidden_directory;
 use super::supervise::Shared;
 use crate::apply::Outlet;
 use crate::kept;
+use crate::limits::WATCH_MOST;
 use crate::op::kind;
 use crate::replica::primary::Mode;
 use crate::report::{Failure, FailureKind};
@@ -48,6 +50,13 @@ fn resync(progress: &Progress) -> Value {
 pub(super) fn primary(shared: &Arc<Shared>, verb: &str, args: &Value) -> Result<Value, Failure> {
     match verb {
         "status" => Ok(primary_status(shared)),
+        "watch" => Ok(watch(shared, args)),
+        "record" => record(shared, args),
+        "fence" => {
+            tracing::warn!("this node may no longer serve: everything is answered with an error");
+            shared.fence();
+            Ok(json!({ "schema": 1 }))
+        }
         "sync" => sync(shared),
         "estimate" => Ok(json!(estimate(&shared.volume.objects, &shared.journal.dirty()))),
         "resync" => resync_now(shared, args["full"].as_bool().unwrap_or(false)),
@@ -109,6 +118,52 @@ pub(super) fn kept(verb: &str, args: &Value, hidden: &OwnedFd, dir: &Path) -> Re
     }
 }
 
+/// How long a question for news waits.
+pub(super) fn patience(args: &Value) -> std::time::Duration {
+    std::time::Duration::from_millis(args["wait_ms"].as_u64().unwrap_or(0)).min(WATCH_MOST)
+}
+
+/// What a cluster's daemon wants to know, as soon as there is news after the one it has seen.
+fn watch(shared: &Arc<Shared>, args: &Value) -> Value {
+    let version = shared.status.wait(args["seen"].as_u64().unwrap_or(0), patience(args));
+    let (line, since) = shared.status.get();
+    let holding = shared.holding.lock().as_ref().map(|(since, why)| json!({ "seconds": since.elapsed().as_secs_f64(), "reason": why }));
+    json!({
+        "schema": 1, "version": version, "pid": std::process::id(), "role": "primary",
+        "state": line.state, "data": line.data, "reason": line.reason, "reason_code": line.reason_code,
+        "since": rfc3339(since),
+        "serving": shared.mounted.load(SeqCst),
+        "session": shared.primary.attached().is_some(),
+        "in_sync": shared.primary.mode() == Mode::Mirror && line.state == crate::report::State::Prim,
+        "holding": holding,
+        "resync": shared.progress.lock().as_ref().map(|progress| resync(progress)),
+        "identity": *shared.identity.lock(),
+    })
+}
+
+/// A change that a cluster wants recorded.
+fn record(shared: &Arc<Shared>, args: &Value) -> Result<Value, Failure> {
+    let change = parse_change(args)?;
+    if change.ends_session() {
+        let cure = "stop the application and its engine first";
+        return Err(Failure::new(FailureKind::Refused, "cannot give up this history", "this node serves it", cure));
+    }
+    if !change.fits(&shared.identity.lock()) {
+        return Err(stale_change("it was meant for another session or generation"));
+    }
+    shared.store_identity(|identity| change.apply(identity))?;
+    Ok(json!({ "schema": 1, "identity": *shared.identity.lock() }))
+}
+
+pub(super) fn stale_change(why: &str) -> Failure {
+    Failure::new(FailureKind::Refused, "cannot record a change", why, "")
+}
+
+pub(super) fn parse_change(args: &Value) -> Result<Change, Failure> {
+    serde_json::from_value(args["change"].clone())
+        .map_err(|why| Failure::new(FailureKind::Usage, "cannot record a change", why.to_string(), "use the same version of understudy"))
+}
+
 fn primary_status(shared: &Arc<Shared>) -> Value {
     let (line, since) = shared.status.get();
     let (seq, acked) = shared.primary.progress();
@@ -120,7 +175,7 @@ fn primary_status(shared: &Arc<Shared>) -> Value {
         "name": shared.options.name,
         "role": "primary",
         "directory": shared.options.dir,
-        "peer": shared.options.to.map(|to| to.to_string()),
+        "peer": shared.options.peer(),
         "state": line.state, "data": line.data, "reason": line.reason, "reason_code": line.reason_code,
         "since": rfc3339(since),
         "generation": identity.current,

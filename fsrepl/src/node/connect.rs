@@ -11,7 +11,7 @@ use crate::replica::primary::{Mode, Primary, Source};
 use crate::resync::Ask;
 use crate::uring::{self, Link, Use};
 use crate::wire::{self, Channel, Established, FrameReader, HandshakeError, Header, Sealer};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -67,7 +67,6 @@ pub struct Opening {
 
 /// Connects once.
 pub fn connect(options: &MountOptions, identity: &Identity, opening: Opening) -> Result<Connected, Fault> {
-    let to = options.to.ok_or_else(|| refusal("usage", "no secondary is named", "name it with --to IP:PORT"))?;
     let session = Uuid::new_v4();
     let hello = Hello::Ordered {
         session,
@@ -78,17 +77,27 @@ pub fn connect(options: &MountOptions, identity: &Identity, opening: Opening) ->
         exclude: options.exclude.clone(),
         timeout_ms: options.peer_timeout.as_millis() as u64,
     };
-    let (stream, established) = open(options, to, Channel::Ordered, &hello)?;
+    let (stream, established) = open(options, Channel::Ordered, &hello)?;
     let welcome = op::decode(&established.peer_hello).map_err(Fault::Unreachable)?;
     let ordered = take_over(stream, established, Use::OrderedPrimary)?;
-    let (stream, established) = open(options, to, Channel::Bulk, &Hello::Bulk { session })?;
+    let (stream, established) = open(options, Channel::Bulk, &Hello::Bulk { session })?;
     let (link, sealer, reader) = take_over(stream, established, Use::Bulk)?;
     Ok(Connected { ordered, bulk: Bulk { link, sealer, reader, primary: None }, welcome })
 }
 
-fn open(options: &MountOptions, to: SocketAddr, channel: Channel, hello: &Hello) -> Result<(TcpStream, Established), Fault> {
-    let unreachable = |why: std::io::Error| Fault::Unreachable(format!("{to} cannot be reached: {why}"));
-    let stream = TcpStream::connect_timeout(&to, CONNECT_TIMEOUT).map_err(unreachable)?;
+/// By the cluster's way, or straight to the address that was named.
+fn dial(options: &MountOptions) -> Result<TcpStream, Fault> {
+    if let Some(clustered) = &options.clustered {
+        let unreachable = |why| Fault::Unreachable(format!("{} cannot be reached: {why}", clustered.dial.peer()));
+        return clustered.dial.dial().map_err(unreachable);
+    }
+    let to = options.to.ok_or_else(|| refusal("usage", "no secondary is named", "name it with --to IP:PORT"))?;
+    TcpStream::connect_timeout(&to, CONNECT_TIMEOUT).map_err(|why| Fault::Unreachable(format!("{to} cannot be reached: {why}")))
+}
+
+fn open(options: &MountOptions, channel: Channel, hello: &Hello) -> Result<(TcpStream, Established), Fault> {
+    let unreachable = |why: std::io::Error| Fault::Unreachable(format!("the secondary cannot be reached: {why}"));
+    let stream = dial(options)?;
     stream.set_nodelay(true).map_err(unreachable)?;
     let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
     let established = wire::connect(&stream, &options.auth, channel, &op::encode(hello), deadline)?;

@@ -1,7 +1,9 @@
 //! Following a primary: who is let in, what is recorded when, and what is known when it is gone.
 
-use super::identity::{Identity, Local, Role, Sender, Verdict, boot_id, decide, has_data};
-use super::options::ReceiveOptions;
+use super::change::Change;
+use super::handed;
+use super::identity::{Identity, Local, Sender, Verdict, boot_id, decide, has_data};
+use super::options::{Listen, ReceiveOptions};
 use super::registry::Registry;
 use super::status::Status;
 use super::underneath;
@@ -9,7 +11,7 @@ use crate::apply::{Exclude, read_directory};
 use crate::id::ObjectId;
 use crate::journal::{self, Aspect, Journal, Key};
 use crate::kept;
-use crate::limits::{ACCEPT_AT_ONCE, HANDSHAKE_TIMEOUT, RESYNC_MARKS, RETRY_IS_NEWS};
+use crate::limits::{ACCEPT_AT_ONCE, HANDSHAKE_TIMEOUT, RESYNC_MARKS, RETRY_IS_NEWS, SEAL_PATIENCE};
 use crate::objects::{Kind, Objects};
 use crate::op::{self, Answer, Query, Question, Said, kind};
 use crate::replica::hello::{Compare, Hello, Refusal, Welcome};
@@ -71,6 +73,8 @@ pub(super) struct Follower {
     unwanted: Mutex<Option<(IpAddr, String)>>,
     ending: AtomicBool,
     left: AtomicBool,
+    /// Nobody is let in any more: the old session may not go on where another history begins.
+    sealed: AtomicBool,
 }
 
 impl Follower {
@@ -102,7 +106,62 @@ impl Follower {
             unwanted: Mutex::new(None),
             ending: AtomicBool::new(false),
             left: AtomicBool::new(false),
+            sealed: AtomicBool::new(false),
         })
+    }
+
+    /// Ends the session for good and lets nobody in until this engine starts anew: what the old session still sends is
+    /// dropped. What was applied is on the disk afterwards.
+    pub fn seal(&self) -> Result<(), String> {
+        self.sealed.store(true, SeqCst);
+        let until = Instant::now() + SEAL_PATIENCE;
+        loop {
+            let current = self.current.lock();
+            let Some(present) = current.as_ref() else { break };
+            if let Some(session) = &present.live {
+                session.hang_up_because("another history begins".into(), "sealed");
+            }
+            drop(current);
+            if Instant::now() > until {
+                return Err("the session does not end".into());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if let Some(objects) = &*self.objects.lock() {
+            objects.write_old_times(0);
+        }
+        crate::sys::syncfs(&self.root).map_err(|why| why.to_string())
+    }
+
+    /// Changes the identity on request of the cluster. What another session or generation was meant for is refused.
+    pub fn change(&self, change: &Change) -> Result<Identity, String> {
+        if change.ends_session() {
+            self.seal()?;
+        }
+        self.store_checked(change)?;
+        let line = self.status.get().0;
+        self.status.set(line.state, self.data(), line.reason, &line.reason_code);
+        self.identity.lock().clone().ok_or_else(|| "no identity yet".into())
+    }
+
+    fn store_checked(&self, change: &Change) -> Result<(), String> {
+        let fits = self.identity.lock().as_ref().is_some_and(|identity| change.fits(identity));
+        if !fits {
+            return Err("it was meant for another session or generation".into());
+        }
+        self.store(|identity| change.apply(identity))
+    }
+
+    /// The identity, if there is one.
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity.lock().clone()
+    }
+
+    /// A primary is connected, and the pair is in sync.
+    pub fn session(&self) -> (bool, bool) {
+        let current = self.current.lock();
+        let live = current.as_ref().and_then(|current| current.live.as_ref());
+        (live.is_some(), live.is_some_and(|session| session.was_in_sync()))
     }
 
     /// Address of the primary, if one is connected.
@@ -197,6 +256,9 @@ impl Follower {
 
     /// One sender at a time; the same one coming back means that its old connection is dead.
     fn make_room(&self, sender: &Identity) -> Result<(), Refusal> {
+        if self.sealed.load(SeqCst) {
+            return Err(refuse("sealed", "this node has given up that history", "follow this node, or wait for it to follow"));
+        }
         if self.ending.load(SeqCst) {
             return Err(refuse("stopping", "this node is being stopped", "start `understudy receive` again"));
         }
@@ -240,10 +302,7 @@ impl Follower {
             Some(own) => own,
             None => Identity::join(sender, &self.options.name),
         };
-        next.role = Role::Secondary;
-        next.data = Data::Inconsistent;
-        next.in_sync_open = false;
-        next.boot_id = boot;
+        next.follow(boot);
         next.session = welcome.session;
         next.store(&self.root).map_err(|failure| record(failure.to_string()))?;
         *identity = Some(next);
@@ -596,54 +655,77 @@ fn start_times(session: Arc<Session>) -> io::Result<JoinHandle<()>> {
 /// The thread that takes connections.
 pub(super) struct Listening {
     follower: Arc<Follower>,
-    address: SocketAddr,
+    wake: Wake,
     thread: JoinHandle<()>,
+}
+
+/// How the accepting thread is woken.
+enum Wake {
+    Address(SocketAddr),
+    Handed(handed::Receiver),
 }
 
 /// Starts to listen.
 pub(super) fn listen(follower: Arc<Follower>) -> io::Result<Listening> {
-    let listener = TcpListener::bind(follower.options.listen)?;
-    let address = listener.local_addr()?;
-    let serving = follower.clone();
-    let thread = std::thread::Builder::new().name("accept".into()).spawn(move || {
-        let open = Arc::new(AtomicUsize::new(0));
-        for stream in listener.incoming() {
-            if serving.ending.load(SeqCst) {
-                return;
-            }
-            let Ok(stream) = stream else {
-                std::thread::sleep(Duration::from_millis(50));
-                continue;
-            };
-            let Ok(from) = stream.peer_addr() else { continue };
-            if open.load(SeqCst) >= ACCEPT_AT_ONCE {
-                tracing::warn!(%from, "too many connections at once: one is closed");
-                continue;
-            }
-            open.fetch_add(1, SeqCst);
-            let (follower, count) = (serving.clone(), open.clone());
-            let work = move || {
-                follower.connection(stream, from);
-                count.fetch_sub(1, SeqCst);
-            };
-            if std::thread::Builder::new().name("session".into()).spawn(work).is_err() {
-                open.fetch_sub(1, SeqCst);
-            }
+    let (wake, next): (Wake, Box<dyn FnMut() -> io::Result<TcpStream> + Send>) = match &follower.options.listen {
+        Listen::Address(address) => {
+            let listener = TcpListener::bind(address)?;
+            (Wake::Address(listener.local_addr()?), Box::new(move || listener.accept().map(|(stream, _)| stream)))
         }
-    })?;
-    Ok(Listening { follower, address, thread })
+        Listen::Handed => {
+            let receiver = handed::Receiver::bind(&follower.options.places.run, &follower.options.name)?;
+            let taking = receiver.try_clone()?;
+            (Wake::Handed(receiver), Box::new(move || taking.next()))
+        }
+    };
+    let serving = follower.clone();
+    let thread = std::thread::Builder::new().name("accept".into()).spawn(move || accept(&serving, next))?;
+    Ok(Listening { follower, wake, thread })
+}
+
+fn accept(serving: &Arc<Follower>, mut next: impl FnMut() -> io::Result<TcpStream>) {
+    let open = Arc::new(AtomicUsize::new(0));
+    loop {
+        let stream = next();
+        if serving.ending.load(SeqCst) {
+            return;
+        }
+        let Ok(stream) = stream else {
+            std::thread::sleep(Duration::from_millis(50));
+            continue;
+        };
+        let Ok(from) = stream.peer_addr() else { continue };
+        if open.load(SeqCst) >= ACCEPT_AT_ONCE {
+            tracing::warn!(%from, "too many connections at once: one is closed");
+            continue;
+        }
+        open.fetch_add(1, SeqCst);
+        let (follower, count) = (serving.clone(), open.clone());
+        let work = move || {
+            follower.connection(stream, from);
+            count.fetch_sub(1, SeqCst);
+        };
+        if std::thread::Builder::new().name("session".into()).spawn(work).is_err() {
+            open.fetch_sub(1, SeqCst);
+        }
+    }
 }
 
 impl Listening {
     /// Stops taking connections.
     pub fn stop(self) {
         self.follower.ending.store(true, SeqCst);
-        let mut own = self.address;
-        if own.ip().is_unspecified() {
-            own.set_ip(if own.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
-        }
-        // Wakes the accepting thread; if that fails it ends with the process.
-        if TcpStream::connect_timeout(&own, Duration::from_millis(500)).is_ok() {
+        let woken = match self.wake {
+            Wake::Address(mut own) => {
+                if own.ip().is_unspecified() {
+                    own.set_ip(if own.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+                }
+                TcpStream::connect_timeout(&own, Duration::from_millis(500)).is_ok()
+            }
+            Wake::Handed(receiver) => receiver.close(),
+        };
+        // If nothing woke the accepting thread, it ends with the process.
+        if woken {
             let _ = self.thread.join();
         }
     }

@@ -3,7 +3,7 @@
 //! Kept inside the data (`.understudy/identity`), so that identity and data roll back together
 //! and an unmounted disk is recognised as missing. The file's form is in `docs/formats.md`.
 
-use crate::limits::{IDENTITY_FILE, IDENTITY_HISTORY};
+use crate::limits::{IDENTITY_FILE, IDENTITY_HISTORY, IDENTITY_TRIED};
 use crate::report::{Data, Failure, FailureKind};
 use rustix::fs::{Mode, OFlags, RenameFlags, fsync, mkdirat, openat, renameat, renameat_with};
 use rustix::io::Errno;
@@ -19,8 +19,8 @@ pub use crate::apply::HIDDEN;
 const FILE: &str = "identity";
 const NEW: &str = "identity.new";
 const SCHEMA: u64 = 1;
-/// Unit in which file systems allocate.
-const BLOCK: usize = 4096;
+/// The file's size: room for every history, so that a later identity needs no more than the one before.
+const BLOCK: usize = 16 * 1024;
 
 /// What this replica did last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,19 @@ pub enum Role {
     /// Neither yet.
     #[default]
     None,
+}
+
+/// Who may begin the generation after the current one, in a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Right {
+    /// This node, without asking: the peer has recorded that it may not.
+    Here,
+    /// Whom the quorum grants it.
+    Quorum,
+    /// The peer; this node only with the peer's consent.
+    #[default]
+    Peer,
 }
 
 /// Identity of one replica of a set.
@@ -72,6 +85,25 @@ pub struct Identity {
     pub session: u64,
     /// When the pair was last in sync (RFC 3339).
     pub last_sync: Option<String>,
+    /// This node went on without the peer: nobody else has what it acknowledged since. Ends before the peer may record
+    /// that it has everything.
+    #[serde(default)]
+    pub alone: bool,
+    /// Those of `history` in which this node was the primary.
+    #[serde(default)]
+    pub led: Vec<Uuid>,
+    /// A generation that was asked for, before the answer.
+    #[serde(default)]
+    pub intent: Option<Uuid>,
+    /// Generations that were asked for and given up.
+    #[serde(default)]
+    pub tried: Vec<Uuid>,
+    /// The generation of the peer for which this node became outdated.
+    #[serde(default)]
+    pub yielded_to: Option<Uuid>,
+    /// Who may begin the next generation.
+    #[serde(default)]
+    pub right: Right,
 }
 
 impl Identity {
@@ -92,6 +124,12 @@ impl Identity {
             checkpoint: 0,
             session: 0,
             last_sync: None,
+            alone: true,
+            led: Vec::new(),
+            intent: None,
+            tried: Vec::new(),
+            yielded_to: None,
+            right: Right::Here,
         }
     }
 
@@ -104,6 +142,8 @@ impl Identity {
             current: Uuid::nil(),
             role: Role::Secondary,
             data: Data::Inconsistent,
+            alone: false,
+            right: Right::Peer,
             ..Identity::create(name)
         }
     }
@@ -123,13 +163,89 @@ impl Identity {
         self.in_sync_open && self.boot_id != boot
     }
 
-    /// Starts a generation: the peer does not follow any more.
-    pub fn mint(&mut self) {
-        let former = std::mem::replace(&mut self.current, Uuid::new_v4());
-        if !former.is_nil() {
-            self.history.insert(0, former);
-            self.history.truncate(IDENTITY_HISTORY);
+    /// Wants to begin `next`. An intent that is there already stays: it may have been granted.
+    pub fn intend(&mut self, next: Uuid) -> Uuid {
+        *self.intent.get_or_insert(next)
+    }
+
+    /// Gives up an intent: whoever grants it later grants nothing.
+    pub fn give_up(&mut self) {
+        if let Some(intent) = self.intent.take() {
+            self.tried.push(intent);
+            let surplus = self.tried.len().saturating_sub(IDENTITY_TRIED);
+            self.tried.drain(..surplus);
         }
+    }
+
+    /// The peer goes on as `next`, and this node does not.
+    pub fn yield_to(&mut self, next: Uuid) {
+        self.superseded();
+        self.yielded_to = Some(next);
+    }
+
+    /// Another history has won, as the quorum or the peer says.
+    pub fn superseded(&mut self) {
+        self.give_up();
+        self.right = Right::Peer;
+        if self.data == Data::Uptodate {
+            self.data = Data::Outdated;
+        }
+    }
+
+    /// Begins `next` in boot `boot`: the peer does not follow any more. `superseded`: generations that were claimed and given
+    /// up for it, so that nobody takes them for a rival's.
+    pub fn begin(&mut self, next: Uuid, superseded: &[Uuid], boot: String) {
+        let led = self.role == Role::Primary;
+        let former = std::mem::replace(&mut self.current, next);
+        let own = self.tried.iter().copied().chain(self.intent).filter(|&own| own != next);
+        let mut history: Vec<Uuid> = superseded.iter().copied().chain(own).collect();
+        if !former.is_nil() && former != next {
+            history.push(former);
+            if led {
+                self.led.push(former);
+            }
+        }
+        history.append(&mut self.history);
+        history.truncate(IDENTITY_HISTORY);
+        self.history = history;
+        self.forget_led();
+        self.role = Role::Primary;
+        self.data = Data::Uptodate;
+        self.right = Right::Here;
+        self.alone = true;
+        self.peer_outdated = true;
+        self.in_sync_open = false;
+        self.boot_id = boot;
+        self.settle();
+    }
+
+    /// The primary's half of getting in sync, before the secondary may record that it is: from here on the secondary may
+    /// have what is acknowledged.
+    pub fn close_in(&mut self, boot: String) {
+        self.alone = false;
+        self.right = Right::Here;
+        self.in_sync_open = true;
+        self.boot_id = boot;
+    }
+
+    /// The secondary did not come so far: it was never told that it has everything.
+    pub fn open_again(&mut self) {
+        self.alone = true;
+        self.in_sync_open = false;
+    }
+
+    /// A session with a primary begins: until its end the data is torn.
+    pub fn follow(&mut self, boot: String) {
+        self.give_up();
+        if self.role == Role::Primary && !self.current.is_nil() {
+            self.led.push(self.current);
+        }
+        self.role = Role::Secondary;
+        self.data = Data::Inconsistent;
+        self.right = Right::Peer;
+        self.alone = false;
+        self.in_sync_open = false;
+        self.boot_id = boot;
     }
 
     /// Takes over the generation and the history of `sender`, whose data this node now has.
@@ -138,6 +254,23 @@ impl Identity {
         self.current = sender.current;
         self.history.clone_from(&sender.history);
         self.history.truncate(IDENTITY_HISTORY);
+        self.forget_led();
+        self.right = Right::Peer;
+        self.alone = false;
+        self.settle();
+    }
+
+    fn forget_led(&mut self) {
+        let (history, current) = (&self.history, self.current);
+        self.led.sort_unstable();
+        self.led.dedup();
+        self.led.retain(|generation| *generation == current || history.contains(generation));
+    }
+
+    fn settle(&mut self) {
+        self.intent = None;
+        self.tried.clear();
+        self.yielded_to = None;
     }
 
     /// Reads the identity of the replica rooted at `root`; `None` when it has none.
@@ -309,7 +442,7 @@ mod tests {
         identity.last_sync = Some("2026-01-02T03:04:05.6Z".into());
         identity.store(&root).unwrap();
         assert_eq!(Identity::load(&root).unwrap().as_ref(), Some(&identity));
-        identity.mint();
+        identity.begin(Uuid::new_v4(), &[], "a boot".into());
         identity.store(&root).unwrap();
         assert_eq!(Identity::load(&root).unwrap(), Some(identity));
         let spare = std::fs::metadata(temp.path().join(HIDDEN).join(NEW)).unwrap();
@@ -358,7 +491,7 @@ mod tests {
         let mut last = identity.current;
         for _ in 0..IDENTITY_HISTORY + 5 {
             last = identity.current;
-            identity.mint();
+            identity.begin(Uuid::new_v4(), &[], "a boot".into());
         }
         assert_eq!(identity.history.len(), IDENTITY_HISTORY);
         assert_eq!(identity.history[0], last);

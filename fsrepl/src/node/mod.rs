@@ -1,16 +1,19 @@
 //! A replica on a node: starting, guarding, reporting, ending.
 
 mod answers;
+pub mod change;
 mod connect;
 pub mod control;
 pub mod cover;
 mod estimate;
 pub mod faults;
 mod follow;
+pub mod handed;
 pub mod holders;
 pub mod identity;
 pub mod mount;
 pub mod mounts;
+pub mod offline;
 pub mod options;
 mod primary;
 pub mod private;

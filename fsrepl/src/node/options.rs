@@ -1,9 +1,13 @@
 //! What an engine is started with.
 
+use crate::arbiter::Arbiter;
 use crate::report::Failure;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// When a write is acknowledged to the application.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +41,37 @@ pub struct Places {
     pub run: PathBuf,
 }
 
+/// How a primary in a cluster reaches its secondary: by any of several networks, through the port that all modules share.
+pub trait Dial: Send + Sync + std::fmt::Debug {
+    /// A fresh connection to the secondary's engine.
+    fn dial(&self) -> io::Result<TcpStream>;
+
+    /// The secondary, for sentences.
+    fn peer(&self) -> String;
+}
+
+/// A primary that a cluster has decided on.
+#[derive(Clone, Debug)]
+pub struct Begin {
+    /// The generation that was granted.
+    pub generation: Uuid,
+    /// Generations that were claimed and given up for it.
+    pub superseded: Vec<Uuid>,
+    /// The data may be outdated or half a copy: an operator has accepted that.
+    pub accepted: bool,
+}
+
+/// What an engine is told by a cluster; none of it for a pair that an operator runs by hand.
+#[derive(Clone, Debug)]
+pub struct Clustered {
+    /// Who may go on without the other.
+    pub arbiter: Arc<dyn Arbiter>,
+    /// The way to the secondary.
+    pub dial: Arc<dyn Dial>,
+    /// What begins with this start.
+    pub begin: Begin,
+}
+
 /// Start of a primary.
 #[derive(Clone, Debug)]
 pub struct MountOptions {
@@ -62,6 +97,24 @@ pub struct MountOptions {
     pub passthrough: bool,
     /// State and run directories.
     pub places: Places,
+    /// Started by a cluster.
+    pub clustered: Option<Clustered>,
+}
+
+impl MountOptions {
+    /// The secondary, for sentences.
+    pub fn peer(&self) -> Option<String> {
+        self.clustered.as_ref().map(|clustered| clustered.dial.peer()).or_else(|| self.to.map(|to| to.to_string()))
+    }
+}
+
+/// Where a secondary takes connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Here.
+    Address(SocketAddr),
+    /// From the cluster's daemon, which hands them over.
+    Handed,
 }
 
 /// Start of a secondary.
@@ -70,7 +123,7 @@ pub struct ReceiveOptions {
     /// The directory that becomes the replica.
     pub dir: PathBuf,
     /// Where the primary connects to.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// Keys, or none.
     pub auth: crate::wire::keys::Auth,
     /// Name of the replica for `status`.

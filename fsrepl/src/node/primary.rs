@@ -64,7 +64,9 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
         journal,
         root: tree.duplicate().map_err(|why| failed(&options.dir, why))?,
         identity: Mutex::new(identity),
-        arbiter: Box::new(AlwaysConsents),
+        arbiter: options.clustered.as_ref().map_or_else(|| Arc::new(AlwaysConsents) as _, |clustered| clustered.arbiter.clone()),
+        holding: Mutex::new(None),
+        fenced: AtomicBool::new(false),
         status: Status::new(report.clone(), waiting),
         progress: Mutex::new(None),
         ending: AtomicBool::new(false),
@@ -72,7 +74,8 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
         incarnation: Uuid::new_v4(),
         lost_power: AtomicBool::new(lost_power),
         checkpoint_due: AtomicBool::new(false),
-        serving: AtomicBool::new(options.alone),
+        mounted: AtomicBool::new(false),
+        serving: AtomicBool::new(options.alone || options.clustered.is_some()),
     });
     shared.store_identity(|identity| identity.role = Role::Primary)?;
     registry.remember(&options.name, tree.path(), shared.identity.lock().set)?;
@@ -117,7 +120,15 @@ fn look_underneath(shared: &Arc<Shared>, span: underneath::Span) {
 
 /// Whether this node's data may be served at all.
 fn may_lead(options: &MountOptions, found: Option<Identity>) -> Result<Identity, Failure> {
-    let Some(identity) = found else { return Ok(Identity::create(&options.name)) };
+    let begin = options.clustered.as_ref().map(|clustered| &clustered.begin);
+    let Some(identity) = found else {
+        let mut first = Identity::create(&options.name);
+        first.current = begin.map_or(first.current, |begin| begin.generation);
+        return Ok(first);
+    };
+    if begin.is_some_and(|begin| begin.accepted) {
+        return Ok(Identity { data: Data::Uptodate, ..identity });
+    }
     let refused = |why: &str| {
         let cure = format!(
             "let the node with the whole data send; to go on with what is here and lose the rest, remove {}/.understudy first",
@@ -152,11 +163,13 @@ fn serve(
     let _low_latency =
         if options.low_latency { LowLatency::hold().map_err(|why| tracing::warn!(%why, "cannot hold low latency")).ok() } else { None };
     let (first_sender, first) = bounded(1);
-    if options.alone {
-        shared.go_alone("started alone, as asked", "started_alone")?;
+    match &options.clustered {
+        Some(clustered) => shared.begin(&clustered.begin)?,
+        None if options.alone => shared.go_alone("started alone, as asked", "started_alone")?,
+        None => {}
     }
     let supervisor = supervise::start(shared.clone(), losses, first_sender, stop.sender()).map_err(|why| failed(&options.dir, why))?;
-    if !options.alone {
+    if !options.alone && options.clustered.is_none() {
         // The application may start as soon as the secondary has agreed to follow.
         loop {
             if let Some(wake) = stop.wait(Duration::from_millis(20)) {
@@ -174,6 +187,8 @@ fn serve(
     }
     shared.serving.store(true, SeqCst);
     let mut mounted = fuse::mount(shared.volume.clone(), tree.path()).map_err(|why| failed(&options.dir, why))?;
+    shared.mounted.store(true, SeqCst);
+    shared.status.changed();
     report(Event::Ready);
     shared.status.repeat();
     let mut fatal = None;

@@ -6,7 +6,7 @@ use super::cover::ReadOnlyCover;
 use super::follow::{Follower, listen};
 use super::identity::Identity;
 use super::mount::{open_hidden, take_over};
-use super::options::{Outcome, ReceiveOptions};
+use super::options::{Listen, Outcome, ReceiveOptions};
 use super::registry::Registry;
 use super::stop::{Stop, Wake};
 use super::underneath;
@@ -65,7 +65,10 @@ pub fn run(options: ReceiveOptions, report: Reporter) -> Outcome {
 
 fn serve(options: &ReceiveOptions, follower: &Arc<Follower>, stop: &Stop, report: &Reporter) -> Outcome {
     let listening = listen(follower.clone()).map_err(|why| {
-        let what = format!("cannot listen on {}", options.listen);
+        let what = match &options.listen {
+            Listen::Address(address) => format!("cannot listen on {address}"),
+            Listen::Handed => "cannot take connections from the daemon".to_owned(),
+        };
         Failure::new(FailureKind::Failed, what, why.to_string(), "name an address of this node and a free port with --listen")
     })?;
     report(Event::Ready);
@@ -90,6 +93,16 @@ fn answer(follower: &Arc<Follower>, verb: &str, args: &Value) -> Result<Value, F
             let cure = "ask on the primary: it makes both nodes flush";
             return Err(Failure::new(FailureKind::Refused, "cannot sync", "this node is the secondary", cure));
         }
+        "watch" => return Ok(watch(follower, args)),
+        "seal" => {
+            let failed = |why: String| Failure::new(FailureKind::Failed, "cannot end the session", why, "end the engine");
+            follower.seal().map_err(failed)?;
+            return Ok(json!({ "schema": 1 }));
+        }
+        "record" => {
+            let changed = follower.change(&answers::parse_change(args)?).map_err(|why| answers::stale_change(&why))?;
+            return Ok(json!({ "schema": 1, "identity": changed }));
+        }
         "kept" | "kept-remove" => return answers::kept(verb, args, follower.hidden(), &follower.options.dir),
         other => return Err(unknown(other)),
     }
@@ -109,4 +122,22 @@ fn answer(follower: &Arc<Follower>, verb: &str, args: &Value) -> Result<Value, F
         "kept": kept_list(follower.hidden(), &follower.options.dir),
         "counters": { "applied": applied, "objects": objects },
     }))
+}
+
+/// What a cluster's daemon wants to know, as soon as there is news after the one it has seen.
+fn watch(follower: &Arc<Follower>, args: &Value) -> Value {
+    let version = follower.status.wait(args["seen"].as_u64().unwrap_or(0), answers::patience(args));
+    let (line, since) = follower.status.get();
+    let (session, in_sync) = follower.session();
+    json!({
+        "schema": 1, "version": version, "pid": std::process::id(), "role": "secondary",
+        "state": line.state, "data": line.data, "reason": line.reason, "reason_code": line.reason_code,
+        "since": rfc3339(since),
+        "serving": true,
+        "session": session,
+        "in_sync": in_sync && line.reason_code == "in_sync",
+        "holding": Value::Null,
+        "resync": Value::Null,
+        "identity": follower.identity(),
+    })
 }

@@ -4,7 +4,7 @@
 use super::connect::{Bulk, Connected, Fault, Opening, connect};
 use super::faults;
 use super::identity::{Identity, boot_id};
-use super::options::MountOptions;
+use super::options::{Begin, MountOptions};
 use super::status::Status;
 use super::stop::Wake;
 use crate::apply::{Outlet, Volume};
@@ -40,7 +40,11 @@ pub(super) struct Shared {
     pub journal: Arc<Journal>,
     pub root: OwnedFd,
     pub identity: Mutex<Identity>,
-    pub arbiter: Box<dyn Arbiter>,
+    pub arbiter: Arc<dyn Arbiter>,
+    /// All replies are held, since then and for this reason.
+    pub holding: Mutex<Option<(Instant, String)>>,
+    /// This node may no longer serve: nothing is acknowledged.
+    pub fenced: AtomicBool,
     pub status: Status,
     pub progress: Mutex<Option<Arc<Progress>>>,
     pub ending: AtomicBool,
@@ -52,6 +56,8 @@ pub(super) struct Shared {
     pub checkpoint_due: AtomicBool,
     /// The operator wants the next session to compare everything.
     pub full_wanted: AtomicBool,
+    /// The directory is mounted.
+    pub mounted: AtomicBool,
     /// The application may use the directory: from here on this node never waits for the secondary.
     pub serving: AtomicBool,
 }
@@ -70,33 +76,63 @@ impl Shared {
         change(&mut next);
         next.store(&self.root)?;
         *identity = next;
+        drop(identity);
+        self.status.changed();
         Ok(())
     }
 
-    /// Records durably that the secondary is outdated, asks the arbiter, and goes on.
+    /// Asks whether this node may go on without its secondary, records durably that it does, and goes on.
     pub fn go_alone(&self, reason: &str, code: &str) -> Result<(), Failure> {
         self.journal.alone();
         faults::point("alone-before-identity");
+        let superseded = self.ask_to_go_on(reason)?;
+        let boot = boot_id().unwrap_or_default();
         self.store_identity(|identity| {
-            identity.mint();
-            identity.peer_outdated = true;
-            identity.in_sync_open = false;
+            let next = identity.intend(Uuid::new_v4());
+            identity.begin(next, &superseded, boot);
         })?;
         faults::point("alone-after-identity");
-        let (set, generation) = {
-            let identity = self.identity.lock();
-            (identity.set, identity.current)
-        };
-        match self.arbiter.go_on_alone(set, generation) {
-            Verdict::Granted => {
-                self.status.set(State::Alone, Data::Uptodate, reason, code);
-                Ok(())
-            }
-            Verdict::Refused { reason } => {
-                let cure = "the other node serves; start this one as its secondary";
-                Err(Failure::new(FailureKind::Refused, "cannot go on alone", reason, cure))
-            }
+        *self.holding.lock() = None;
+        self.status.set(State::Alone, Data::Uptodate, reason, code);
+        Ok(())
+    }
+
+    /// The intent is on disk before anybody is asked; who asks again after a crash asks for the same.
+    fn ask_to_go_on(&self, reason: &str) -> Result<Vec<Uuid>, Failure> {
+        if self.arbiter.asks() {
+            self.store_identity(|identity| {
+                identity.intend(Uuid::new_v4());
+            })?;
+            *self.holding.lock() = Some((Instant::now(), reason.to_owned()));
+            self.status.set(State::Prim, Data::Uptodate, format!("{reason}: replies are held, asks whether it may go on"), "holding");
         }
+        let identity = self.identity.lock().clone();
+        let next = identity.intent.unwrap_or_else(Uuid::nil);
+        match self.arbiter.go_on_alone(&identity, next, &|| self.is_ending() || self.fenced.load(SeqCst)) {
+            Verdict::Granted { .. } if self.fenced.load(SeqCst) => Err(self.may_not("it was told to stop serving")),
+            Verdict::Granted { superseded } => Ok(superseded),
+            Verdict::Refused { reason } => Err(self.may_not(&reason)),
+        }
+    }
+
+    fn may_not(&self, reason: &str) -> Failure {
+        Failure::new(FailureKind::Refused, "cannot go on alone", reason, "the other node serves; this one follows as its secondary")
+    }
+
+    /// Begins the generation that the cluster was granted for this start.
+    pub fn begin(&self, begin: &Begin) -> Result<(), Failure> {
+        self.journal.alone();
+        let boot = boot_id().unwrap_or_default();
+        self.store_identity(|identity| identity.begin(begin.generation, &begin.superseded, boot))?;
+        self.status.set(State::Alone, Data::Uptodate, "promoted", "promoted");
+        Ok(())
+    }
+
+    /// This node may no longer serve: everything that waits, and all that comes, is answered with an error.
+    pub fn fence(&self) {
+        self.fenced.store(true, SeqCst);
+        self.primary.fence(rustix::io::Errno::IO);
+        self.primary.drop_peer("this node may no longer serve", "fenced");
     }
 
     /// The session in which the pair is a mirror, if it is one.
@@ -314,10 +350,20 @@ impl Supervisor {
             }
         };
         let (sender, in_sync) = bounded(1);
+        let closing = std::cell::Cell::new(false);
         let finish = || {
             let sender = sender.clone();
             let quiet = || shared.volume.arrivals.lock().is_empty();
             let floor = shared.volume.objects.table.birth_floor().0 - 1;
+            if !closing.get() {
+                // Before the secondary may record that it has everything: from then on it may be asked to lead.
+                let boot = boot_id().unwrap_or_default();
+                if let Err(why) = shared.store_identity(|identity| identity.close_in(boot)) {
+                    shared.primary.drop_peer(format!("this node cannot record what it is about to do: {why}"), "disk");
+                    return false;
+                }
+                closing.set(true);
+            }
             shared.primary.complete(
                 &Op { flags: crate::op::STABLE, offset: floor, ..Op::new(kind::SYNC_DONE, ObjectId::ROOT) },
                 quiet,
@@ -332,6 +378,11 @@ impl Supervisor {
             Ok(()) => Some(in_sync),
             Err(why) => {
                 shared.primary.drop_peer(format!("the resync cannot go on: {why}"), "resync_failed");
+                // The last word was not said, so the secondary cannot have recorded anything.
+                let open = closing.get() && shared.primary.mode() == Mode::Alone;
+                if open && let Err(why) = shared.store_identity(Identity::open_again) {
+                    tracing::error!(%why, "cannot record that this node is alone again");
+                }
                 None
             }
         }
@@ -383,7 +434,7 @@ impl Supervisor {
         shared.journal.in_sync(seq);
         // What the resync has healed is marked until both disks are known to have it.
         shared.checkpoint_due.store(true, SeqCst);
-        let to = shared.options.to.map(|to| to.to_string()).unwrap_or_default();
+        let to = shared.options.peer().unwrap_or_default();
         shared.status.set(State::Prim, Data::Uptodate, format!("in sync with {to}"), "in_sync");
         Ok(())
     }
@@ -408,7 +459,11 @@ impl Supervisor {
             tracing::error!(reason = lost.reason, times = self.stuck, "the resync stands still");
         }
         self.failing = (!lost.holding).then(|| lost.reason.clone());
-        if lost.holding || !shared.identity.lock().peer_outdated {
+        let unrecorded = {
+            let identity = shared.identity.lock();
+            !identity.peer_outdated || !identity.alone
+        };
+        if lost.holding || unrecorded {
             shared.go_alone(&lost.reason, lost.code)?;
         } else {
             shared.status.set(State::Alone, Data::Uptodate, lost.reason.clone(), lost.code);

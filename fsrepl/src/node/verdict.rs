@@ -215,9 +215,7 @@ mod tests {
 
     /// One side goes on without the other.
     fn alone(identity: &mut Identity) {
-        identity.mint();
-        identity.peer_outdated = true;
-        identity.in_sync_open = false;
+        identity.begin(Uuid::new_v4(), &[], identity.boot_id.clone());
     }
 
     fn ask(sender: &Identity, local: &Local, discard: bool) -> Verdict {

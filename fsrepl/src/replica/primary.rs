@@ -18,7 +18,7 @@ use crossbeam::channel::Sender;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 /// A link as a source of bytes.
@@ -100,6 +100,8 @@ pub struct Primary {
     /// Why the secondary could not go on, in its words.
     told: Mutex<Option<String>>,
     losses: Sender<Lost>,
+    /// This node may no longer serve.
+    fenced: AtomicBool,
     start: Instant,
     stable: bool,
     /// Figures.
@@ -129,6 +131,7 @@ impl Primary {
             shutting: Mutex::default(),
             told: Mutex::default(),
             losses,
+            fenced: AtomicBool::new(false),
             start: Instant::now(),
             stable,
             counters: Counters::default(),
@@ -256,6 +259,12 @@ impl Primary {
         for done in held {
             done(Err(why));
         }
+    }
+
+    /// From now on every operation ends with an error, whatever the mode.
+    pub fn fence(&self, why: rustix::io::Errno) {
+        self.fenced.store(true, SeqCst);
+        self.refuse(why);
     }
 
     /// The last step of a resync: if `quiet` still says that nothing is left to sync, every later operation is
@@ -516,6 +525,12 @@ impl Stop {
 impl Outlet for Primary {
     fn submit<'a>(&self, done: Done, make: &dyn Fn(Option<u32>) -> Option<Op<'a>>) -> Seq {
         let mut stream = self.stream.lock();
+        if self.fenced.load(SeqCst) {
+            let seq = stream.seq;
+            drop(stream);
+            done(Err(rustix::io::Errno::IO));
+            return seq;
+        }
         match stream.mode {
             Mode::Mirror => {
                 if let Some(op) = make(None) {
