@@ -1,9 +1,10 @@
 //! How fast is fast: every time of detection and patience, with its reason, in this one file.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Times of one cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     /// Between beats: several must be lost in a row before silence means anything.
     pub pulse: Duration,

@@ -2,12 +2,13 @@
 //! anything is said or done because of it.
 
 mod elect;
+mod recorded;
 mod relation;
 #[cfg(test)]
 mod tests;
 
 pub use elect::{Leader, Nobody, Party, elect};
-pub use fsrepl::node::identity::Role;
+pub use fsrepl::node::identity::{Right, Role};
 pub use fsrepl::report::Data;
 pub use relation::{Relation, relation};
 
@@ -21,17 +22,6 @@ pub type Generation = Uuid;
 pub const HISTORY: usize = 64;
 /// Intents that came to nothing and are remembered until the next generation. Each needs a lost peer, so there are few.
 pub const TRIED: usize = 16;
-
-/// Who may begin the generation after the current one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Right {
-    /// This node, without asking: the peer has recorded that it may not.
-    Here,
-    /// Whom the quorum grants it.
-    Quorum,
-    /// The peer; this node only with the peer's consent.
-    Peer,
-}
 
 /// A generation of the past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -144,7 +144,7 @@ fn watch(shared: &Arc<Shared>, args: &Value) -> Value {
 /// A change that a cluster wants recorded.
 fn record(shared: &Arc<Shared>, args: &Value) -> Result<Value, Failure> {
     let change = parse_change(args)?;
-    if change.ends_session() {
+    if change.ends_session() && !shared.fenced.load(SeqCst) {
         let cure = "stop the application and its engine first";
         return Err(Failure::new(FailureKind::Refused, "cannot give up this history", "this node serves it", cure));
     }

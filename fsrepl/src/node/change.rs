@@ -25,8 +25,8 @@ pub enum Change {
     Intend(Uuid),
     /// What was asked for is given up.
     GiveUp,
-    /// The data is taken for what it is, at an operator's word.
-    Accepted,
+    /// These generations of the peer are past, at an operator's word: this history goes on.
+    Outlive(Vec<Uuid>),
 }
 
 impl Change {
@@ -53,7 +53,7 @@ impl Change {
                 identity.intend(*next);
             }
             Change::GiveUp => identity.give_up(),
-            Change::Accepted => identity.data = crate::report::Data::Uptodate,
+            Change::Outlive(generations) => identity.outlive(generations),
         }
     }
 }

@@ -229,7 +229,10 @@ impl Follower {
         match (channel, hello) {
             (Channel::Ordered, Hello::Ordered { session, sender, incarnation, floor, lost_power, exclude, timeout_ms }) => {
                 self.make_room(&sender)?;
+                // Alone, and yet part of the sender's past: an operator overruled what only this node has.
+                let overruled = self.identity.lock().as_ref().is_some_and(|own| own.alone && own.set == sender.set && !own.base.is_nil());
                 let (welcome, loses) = self.admit(&sender, lost_power)?;
+                let loses = loses || overruled;
                 let compare = welcome.compare;
                 // The longer of both: neither side may be more impatient than it was told to be.
                 let timeout = Duration::from_millis(timeout_ms.clamp(100, 3_600_000)).max(self.options.peer_timeout);

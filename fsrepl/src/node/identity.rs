@@ -219,6 +219,14 @@ impl Identity {
         self.settle();
     }
 
+    /// These generations of another history are past: an operator chose this one.
+    pub fn outlive(&mut self, generations: &[Uuid]) {
+        let new: Vec<Uuid> = generations.iter().copied().filter(|one| *one != self.current && !self.history.contains(one)).collect();
+        self.history.splice(0..0, new);
+        self.history.truncate(IDENTITY_HISTORY);
+        self.forget_led();
+    }
+
     /// The primary's half of getting in sync, before the secondary may record that it is: from here on the secondary may
     /// have what is acknowledged.
     pub fn close_in(&mut self, boot: String) {
