@@ -12,6 +12,7 @@
 pub mod config;
 pub mod failover;
 pub mod heartbeat;
+pub mod net;
 pub mod quorum;
 pub mod replica;
 

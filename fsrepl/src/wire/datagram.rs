@@ -149,9 +149,8 @@ impl DatagramOpener {
             None => Some(sending_key(self.ring.find(&header.key_id).ok_or(DatagramError::UnknownKey)?, &header.salt)),
         };
         let key = fresh.as_ref().or(known.map(|(_, _, key)| key)).ok_or(DatagramError::UnknownKey)?;
-        let plain = key
-            .open_in_place(nonce(header.counter.get()), Aad::from(header.as_bytes()), sealed)
-            .map_err(|_| DatagramError::Forged)?;
+        let plain =
+            key.open_in_place(nonce(header.counter.get()), Aad::from(header.as_bytes()), sealed).map_err(|_| DatagramError::Forged)?;
         if let Some(key) = fresh {
             if self.remembered.len() == REMEMBERED {
                 self.remembered.pop_front();
