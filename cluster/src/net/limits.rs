@@ -52,6 +52,8 @@ pub const EVENTS_KEPT: usize = 4096;
 pub const CLUSTERS: usize = 1024;
 /// Connections to a witness at a time.
 pub const WITNESS_CONNECTIONS: usize = 2048;
+/// Of them, of one cluster: each engine has one or two.
+pub const CLUSTER_CONNECTIONS: usize = 512;
 /// Bytes of one cluster's record of a witness.
 pub const RECORD_FILE: u64 = 8 * 1024 * 1024;
 /// How often a witness looks for new and changed keys.

@@ -4,9 +4,11 @@
 //! - [`preface`]: the first bytes of a connection to the one TCP port of a node;
 //! - [`secure`]: whole messages over a connection whose ends have proved their key;
 //! - [`server`], [`client`]: requests and answers; [`connect_replication`] for the engines' own connections;
+//! - [`beats`]: heartbeats and the datagrams of farms;
 //! - [`message`]: what requests say.
 
 mod acceptor;
+pub mod beats;
 pub mod client;
 pub mod limits;
 mod line;
@@ -20,7 +22,7 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 
-pub use acceptor::Acceptor;
+pub use acceptor::{Acceptor, Arrival, Place, Room};
 pub use client::{CallError, Client, connect_replication};
 pub use line::{Line, Purpose};
 pub use message::{Message, Undecodable};
