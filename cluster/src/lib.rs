@@ -9,11 +9,16 @@
 //! - [`quorum`]: who may go on without the other;
 //! - [`failover`]: what one node does with one module, as one table.
 
+pub mod arbiter;
 pub mod config;
+pub mod durable;
 pub mod failover;
 pub mod heartbeat;
+pub mod net;
+pub mod ping;
 pub mod quorum;
 pub mod replica;
+pub mod witness;
 
 use serde::{Deserialize, Serialize};
 

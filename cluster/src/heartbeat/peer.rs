@@ -87,6 +87,11 @@ impl Peer {
         self.presence
     }
 
+    /// Each network: its number, what is known of it, and the silence that was listened to.
+    pub fn links(&self) -> impl Iterator<Item = (u8, LinkState, Duration)> {
+        self.links.iter().zip(&self.states).enumerate().map(|(at, (link, &state))| (at as u8, state, link.silence()))
+    }
+
     /// Whether it has been there long enough for what can wait (a return to the preferred node).
     pub fn steady(&mut self, now: Moment) -> bool {
         self.presence == Presence::Heard && self.damper.steady(now)

@@ -43,11 +43,15 @@ pub enum Channel {
     Ordered = 1,
     /// Resync content.
     Bulk = 2,
+    /// Questions and orders between daemons and engines of a cluster.
+    Control = 3,
+    /// Votes.
+    Witness = 4,
 }
 
 impl Channel {
     fn of(number: u8) -> Option<Self> {
-        [Channel::Ordered, Channel::Bulk].into_iter().find(|c| *c as u8 == number)
+        [Channel::Ordered, Channel::Bulk, Channel::Control, Channel::Witness].into_iter().find(|c| *c as u8 == number)
     }
 }
 
@@ -110,6 +114,8 @@ pub struct Established {
     pub channel: Channel,
     /// Protocol version of this connection.
     pub version: u16,
+    /// Id of the key that both ends proved; zeros without keys.
+    pub key_id: [u8; 16],
 }
 
 impl std::fmt::Debug for Established {
@@ -168,7 +174,7 @@ fn connect_on<S: Read + Write>(
         (REFUSAL, words) => return Err(HandshakeError::Refused(legible(&words))),
         _ => return Err(HandshakeError::Malformed("neither hello nor refusal")),
     };
-    Ok(Established { sealer, opener, peer_hello, channel, version })
+    Ok(Established { sealer, opener, peer_hello, channel, version, key_id: ours.key_id })
 }
 
 fn accept_on<S: Read + Write>(
@@ -213,7 +219,7 @@ fn accept_on<S: Read + Write>(
     sealer.seal(&mut Header::new(kind), said, &[], &mut message)?;
     stream.write_all(&message)?;
     answer.map_err(HandshakeError::Refusing)?;
-    Ok(Established { sealer, opener, peer_hello, channel, version })
+    Ok(Established { sealer, opener, peer_hello, channel, version, key_id: theirs.key_id })
 }
 
 /// The acceptor's view of a connector's greeting: what to go on with, or the verdict to send.

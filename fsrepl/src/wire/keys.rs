@@ -91,6 +91,14 @@ impl KeyRing {
         ((1..=limits::KEYS).contains(&keys.len()) && distinct).then(|| KeyRing(keys.into()))
     }
 
+    /// All keys of several files, each id once: for who serves many clusters. `None` without any, or when two share an id.
+    pub fn union<'a>(rings: impl IntoIterator<Item = &'a KeyRing>) -> Option<Self> {
+        let keys: Vec<Key> = rings.into_iter().flat_map(KeyRing::iter).cloned().collect();
+        let mut ids: Vec<[u8; 16]> = keys.iter().map(|key| key.id).collect();
+        ids.sort_unstable();
+        (!keys.is_empty() && ids.windows(2).all(|pair| pair[0] != pair[1])).then(|| KeyRing(keys.into()))
+    }
+
     /// The key for new connections.
     pub fn first(&self) -> &Key {
         &self.0[0]

@@ -5,6 +5,7 @@
 //! mean is decided elsewhere: this layer knows lengths, keys and order, no operations.
 //! The bytes are written down in `docs/wire.md`.
 
+pub mod datagram;
 pub mod error;
 pub mod handshake;
 pub mod header;
