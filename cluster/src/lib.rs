@@ -7,11 +7,13 @@
 //! - [`replica`]: what a node's data is, and who of two leads;
 //! - [`heartbeat`]: whether a node is heard;
 //! - [`quorum`]: who may go on without the other;
-//! - [`failover`]: what one node does with one module, as one table.
+//! - [`failover`]: what one node does with one module, as one table;
+//! - [`module`]: what a daemon runs for a module: its application, its checks, its log.
 
 pub mod config;
 pub mod failover;
 pub mod heartbeat;
+pub mod module;
 pub mod quorum;
 pub mod replica;
 
