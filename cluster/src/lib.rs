@@ -7,7 +7,8 @@
 //! - [`replica`]: what a node's data is, and who of two leads;
 //! - [`heartbeat`]: whether a node is heard;
 //! - [`quorum`]: who may go on without the other;
-//! - [`failover`]: what one node does with one module, as one table.
+//! - [`failover`]: what one node does with one module, as one table;
+//! - [`module`]: what a daemon runs for a module: its application, its checks, its log.
 
 pub mod arbiter;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod failover;
 pub mod heartbeat;
 pub mod net;
 pub mod ping;
+pub mod module;
 pub mod quorum;
 pub mod replica;
 pub mod witness;

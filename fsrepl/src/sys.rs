@@ -113,6 +113,14 @@ pub fn open_by_handle(mount: BorrowedFd<'_>, handle: &Handle, flags: libc::c_int
     Ok(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
 }
 
+/// Lets what `command` starts lead a session of its own: no terminal, and one number by which everything that it starts in
+/// turn is found.
+pub fn own_session(command: &mut std::process::Command) -> &mut std::process::Command {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec only setsid(2) is called, which allocates nothing and takes no lock.
+    unsafe { command.pre_exec(|| rustix::process::setsid().map(drop).map_err(io::Error::from)) }
+}
+
 /// Gives this thread a umask and a current directory of its own.
 pub fn own_umask() -> Sys<()> {
     // SAFETY: unsharing the file system attributes touches no memory of ours.
