@@ -4,10 +4,21 @@
 //! can be used without looking again.
 
 mod cluster;
+pub mod limits;
+pub mod load;
 mod module;
+mod problem;
+mod read;
+mod words;
 
 pub use cluster::{Cluster, Fence, Http, Network, Node, Notify, Ports, Quorum, Tls};
+pub use load::{load_all, load_cluster, load_module};
 pub use module::{
     Affinity, Application, Balance, Boot, Check, CheckKind, Farm, Launch, LostAddress, Module, ModuleKind, OnFailure, Protocol, Replicate,
     Timing, VirtualIp,
 };
+pub use problem::Problem;
+pub use words::is_name;
+
+#[cfg(test)]
+mod tests;
