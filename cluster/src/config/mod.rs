@@ -3,12 +3,18 @@
 //! These are the values after validation: every reference is resolved, every default is filled in, and what is here
 //! can be used without looking again.
 
+pub mod check;
 mod cluster;
+pub mod compare;
 pub mod limits;
 pub mod load;
 mod module;
 mod problem;
+pub mod push;
 mod read;
+pub mod reload;
+mod system;
+pub mod template;
 mod words;
 
 pub use cluster::{Cluster, Fence, Http, Network, Node, Notify, Ports, Quorum, Tls};

@@ -296,7 +296,7 @@ impl<'d> Value<'d> {
         };
         let number = number.filter(|number| *number >= least && *number <= most);
         if number.is_none() {
-            self.unlike(format!("a whole number from {least} to {most}, without quotes"));
+            self.unlike(if least == most { least.to_string() } else { format!("a whole number from {least} to {most}, without quotes") });
         }
         number
     }

@@ -109,6 +109,17 @@ pub(super) fn quoted(text: &str) -> String {
     format!("{short:?}")
 }
 
+/// Text as a basic string of TOML, whatever it holds.
+pub(super) fn toml_string(text: &str) -> String {
+    let escaped = |c: char| match c {
+        '"' => "\\\"".into(),
+        '\\' => "\\\\".into(),
+        c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(escaped).collect::<String>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -77,7 +77,7 @@ fn profile(root: &Section<'_>) -> Option<Profile> {
     times.finish();
     // Times that could not be read would be judged by the profile's, which nobody wrote.
     if sound && let Some(fault) = profile.fault() {
-        times.wrong("times that do not go together", fault);
+        times.wrong(format!("times that do not go together ({fault})"), "times in proportion, as every profile has them");
     }
     word.map(|_| profile)
 }
@@ -132,6 +132,7 @@ fn networks(value: &Value<'_>, taken: &mut Vec<IpAddr>) -> Option<Vec<Network>> 
     }
     if !(1..=limits::NETWORKS).contains(&list.len()) {
         value.wrong(format!("{} addresses", list.len()), format!("1 to {}", limits::NETWORKS));
+        return None;
     }
     (networks.len() == list.len()).then_some(networks)
 }
@@ -145,10 +146,15 @@ fn network(section: &Section<'_>) -> Option<Network> {
     let (mut heartbeat, mut replication) = (true, true);
     if let Some(value) = section.get("roles") {
         let known = [("heartbeat", 0), ("replication", 1)];
-        let roles: Vec<i32> = value.list().unwrap_or_default().iter().filter_map(|role| role.word(&known)).collect();
+        let list = value.list()?;
+        let roles: Vec<i32> = list.iter().filter_map(|role| role.word(&known)).collect();
         (heartbeat, replication) = (roles.contains(&0), roles.contains(&1));
-        if roles.is_empty() {
+        if list.is_empty() {
             value.wrong("no role", "\"heartbeat\", \"replication\" or both");
+        }
+        if roles.len() < list.len() {
+            section.finish();
+            return None;
         }
     }
     section.finish();

@@ -95,9 +95,13 @@ impl Folder {
 
     /// A module's file, with the scripts `start` and `stop` beside it.
     pub(super) fn module(&self, name: &str, text: &str) {
-        self.write(&format!("modules/{name}/module.toml"), text);
-        self.script(&format!("modules/{name}/start"));
-        self.script(&format!("modules/{name}/stop"));
+        self.module_at(&format!("modules/{name}"), text);
+    }
+
+    pub(super) fn module_at(&self, folder: &str, text: &str) {
+        self.write(&format!("{folder}/module.toml"), text);
+        self.script(&format!("{folder}/start"));
+        self.script(&format!("{folder}/stop"));
     }
 
     pub(super) fn cluster(&self) -> Cluster {
