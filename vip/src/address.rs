@@ -3,11 +3,14 @@
 
 use crate::interface::{Assigned, Snapshot, in_network};
 use crate::netlink::{Netlink, is};
-use rtnetlink::AddressMessageBuilder;
+use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, CacheInfo};
+use rtnetlink::packet_route::route::RouteType;
+use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
 use rustix::io::Errno;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 /// An address on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +65,25 @@ impl Address {
             lifetime.ifa_valid = FOR_EVER;
             message.attributes.push(AddressAttribute::CacheInfo(lifetime));
         }
-        unless(Errno::EXIST, request.execute().await)
+        unless(Errno::EXIST, request.execute().await)?;
+        self.usable(netlink).await;
+        Ok(())
+    }
+
+    /// The kernel makes an IPv6 address known to its routes a little later, and drops what arrives before: a connection
+    /// that begins then waits a second for its second attempt. So nobody is called before.
+    async fn usable(&self, netlink: &Netlink) {
+        let IpAddr::V6(ip) = self.ip else { return };
+        let deadline = Instant::now() + USABLE_BOUND;
+        while Instant::now() < deadline {
+            let question = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(ip, 128).build();
+            let answer = std::pin::pin!(netlink.handle.route().get(question).execute()).try_next().await;
+            if matches!(answer, Ok(Some(route)) if route.header.kind == RouteType::Local) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tracing::warn!(interface = self.interface, "{ip} is not in the routes after {USABLE_BOUND:?}");
     }
 
     /// Other addresses of the interface stay, also those that the kernel would take along.
@@ -100,6 +121,9 @@ impl Address {
 /// The kernel's word for a lifetime without an end.
 const FOR_EVER: u32 = u32::MAX;
 
+/// It takes a few milliseconds, more on a busy machine. Afterwards we go on all the same.
+const USABLE_BOUND: Duration = Duration::from_millis(50);
+
 /// Nothing happens when the kernel has kept it.
 async fn put_back(netlink: &Netlink, lost: &Assigned) -> Result<(), AddressError> {
     let mut request = netlink.handle.address().add(lost.index, lost.ip, lost.prefix);
@@ -121,7 +145,6 @@ fn unless(harmless: Errno, outcome: Result<(), rtnetlink::Error>) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::TryStreamExt;
     use rtnetlink::packet_route::link::LinkFlags;
     use rtnetlink::{LinkUnspec, LinkVeth};
     use std::process::Command;

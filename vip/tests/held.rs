@@ -1,4 +1,5 @@
 //! What happens to addresses that are held: rivals, deletion, interfaces that go, a daemon that dies.
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What is sent when an address is taken, and that clients follow.
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! Hosts on a switch: network namespaces without names, each with `eth0`, joined by a bridge. They live as long as a
 //! descriptor or a process holds them, so there is nothing to remove.
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
 #![allow(dead_code, reason = "each test uses its part")]
 
 use pnet_base::MacAddr;
