@@ -6,6 +6,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
 use support::{Host, LIMIT, Net, Node, in_own_network, until, wanted};
 use vip::announce::frames;
 use vip::announce::socket::{Kind, PacketSocket};
@@ -350,6 +351,28 @@ fn no_record_no_address() {
         std::fs::remove_dir_all(node.record().parent().unwrap()).unwrap();
         let told = manager.manager.acquire("pg", &both()).unwrap_err();
         assert!(matches!(told, VipError::Record { .. }), "{told}");
+        assert!(!node.has(V4) && !node.has(V6));
+    });
+}
+
+/// Who is told of an event may ask the manager at once, and a listener that is slow delays no takeover.
+#[test]
+fn a_listener_may_call_back() {
+    fn shared_between_threads<T: Send + Sync>(_: &T) {}
+    in_own_network("a_listener_may_call_back", || {
+        let net = Net::new(1);
+        let node = &net.nodes[0];
+        let place: Arc<OnceLock<Manager>> = Arc::default();
+        let (inner, (sender, counts)) = (place.clone(), std::sync::mpsc::channel());
+        let record = node.record();
+        let manager =
+            node.inside(|| Manager::new(&record, move |_| sender.send(inner.wait().held().unwrap().len()).unwrap_or_default()).unwrap());
+        shared_between_threads(&manager);
+        manager.acquire("pg", &both()).unwrap();
+        // Only now the listener goes on.
+        assert!(place.set(manager).is_ok());
+        assert_eq!(counts.recv_timeout(LIMIT).unwrap(), 2);
+        place.wait().release("pg").unwrap();
         assert!(!node.has(V4) && !node.has(V6));
     });
 }

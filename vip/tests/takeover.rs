@@ -40,23 +40,28 @@ fn what_is_really_sent() {
         let node = net.nodes[0].manager();
         node.manager.acquire("pg", &[wanted("10.0.0.100/24"), wanted("fd00::64/64")]).unwrap();
 
-        // The whole burst: five times both forms, the question before it and at its end.
-        let about = |frame: &Vec<u8>| frame[38..42] == [10, 0, 0, 100];
-        let heard = hear(&arps, mac, |all| all.iter().filter(|frame| about(frame)).count() >= 12);
-        let heard: Vec<Vec<u8>> = heard.into_iter().filter(about).collect();
+        // A question, the burst, and the question again at its end. On a busy machine steps of the burst fall together.
+        let about = |frame: &&Vec<u8>| frame[38..42] == [10, 0, 0, 100];
         let ip = V4.parse().unwrap();
-        let pair = [arp::request(ip, mac), arp::reply(ip, mac)];
-        assert_eq!(heard[0], arp::probe(ip, mac), "asked before it is claimed");
-        assert_eq!(heard[1..11], [pair.clone(), pair.clone(), pair.clone(), pair.clone(), pair].concat());
-        assert_eq!(heard[11], arp::probe(ip, mac), "and again at the end");
+        let (question, pair) = (arp::probe(ip, mac), [arp::request(ip, mac), arp::reply(ip, mac)]);
+        let heard = hear(&arps, mac, |all| all.iter().filter(|frame| **frame == question).count() >= 2);
+        let heard: Vec<Vec<u8>> = heard.iter().filter(about).cloned().collect();
+        let [first, burst @ .., last] = &heard[..] else { panic!("{heard:?}") };
+        assert_eq!([first, last], [&question, &question], "asked before it is claimed, and at the end");
+        assert!((2..=5).contains(&(burst.len() / 2)), "{burst:?}");
+        burst.chunks(2).for_each(|forms| assert_eq!(forms, pair));
 
         let target: [u8; 16] = V6.parse::<std::net::Ipv6Addr>().unwrap().octets();
-        let about = |frame: &Vec<u8>| frame.len() >= 78 && frame[62..78] == target;
-        let heard = hear(&neighbors, mac, |all| all.iter().filter(|frame| about(frame)).count() >= 7);
-        let kinds: Vec<(u8, u8)> = heard.iter().filter(|frame| about(frame)).map(|frame| (frame[54], frame[58] & 0x20)).collect();
-        assert_eq!(kinds, [(135, 0), (136, 0x20), (136, 0x20), (136, 0x20), (136, 0x20), (136, 0x20), (135, 0)]);
-        let first = heard.iter().find(|frame| about(frame)).unwrap();
-        assert_eq!(first[22..24], [0xfe, 0x80], "asked from the link-local address, so that nobody else hears the answer");
+        let about = |frame: &&Vec<u8>| frame.len() >= 78 && frame[62..78] == target;
+        let asks = |all: &[Vec<u8>]| all.iter().filter(about).filter(|frame| frame[54] == 135).count();
+        let heard = hear(&neighbors, mac, |all| asks(all) >= 2);
+        let heard: Vec<Vec<u8>> = heard.iter().filter(about).cloned().collect();
+        let [first, burst @ .., last] = &heard[..] else { panic!("{heard:?}") };
+        for question in [first, last] {
+            assert_eq!((question[54], &question[22..24]), (135, &[0xfe, 0x80][..]), "from the link-local address: nobody else is answered");
+        }
+        assert!((2..=5).contains(&burst.len()), "{burst:?}");
+        burst.iter().for_each(|frame| assert_eq!(*frame, neighbor::advertisement(V6.parse().unwrap(), mac)));
     });
 }
 
