@@ -1,12 +1,16 @@
 //! Addresses of interfaces, through rtnetlink. Adding one that is there and removing one that is not are
 //! no errors: who asks wants a state, and after a crash may not know the present one.
 
+use crate::interface::{Assigned, Snapshot, in_network};
+use crate::netlink::{Netlink, is};
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::address::{AddressHeaderFlags, AddressMessage};
-use rtnetlink::{AddressMessageBuilder, Handle};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, CacheInfo};
+use rtnetlink::packet_route::route::RouteType;
+use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
 use rustix::io::Errno;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 /// An address on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,24 +39,75 @@ pub enum AddressError {
 
 impl Address {
     /// Puts it on its interface. An IPv6 address can be used at once: duplicate detection takes longer than
-    /// a takeover may, and fails while the kernel of a dead node still answers. The kernel announces
-    /// nothing: see [`crate::announce`].
+    /// a takeover may, and fails while the kernel of a dead node still answers. This node does not choose it for
+    /// connections of its own, which would break when the address moves. The kernel announces nothing: see
+    /// [`crate::announce`].
     pub async fn add(&self) -> Result<(), AddressError> {
         let netlink = Netlink::open()?;
         let index = netlink.index(&self.interface).await?;
-        let mut request = netlink.handle.address().add(index, self.ip, self.prefix);
-        if self.ip.is_ipv6() {
-            request.message_mut().header.flags.insert(AddressHeaderFlags::Nodad);
-        }
-        unless(Errno::EXIST, request.execute().await)
+        self.add_to(&netlink, index).await
     }
 
     /// Takes it off its interface.
     pub async fn remove(&self) -> Result<(), AddressError> {
         let netlink = Netlink::open()?;
         let index = netlink.index(&self.interface).await?;
+        self.remove_from(&netlink, index).await
+    }
+
+    pub(crate) async fn add_to(&self, netlink: &Netlink, index: u32) -> Result<(), AddressError> {
+        let mut request = netlink.handle.address().add(index, self.ip, self.prefix);
+        if self.ip.is_ipv6() {
+            let message = request.message_mut();
+            message.header.flags.insert(AddressHeaderFlags::Nodad);
+            let mut lifetime = CacheInfo::default();
+            lifetime.ifa_preferred = 0; // never chosen as the source of a connection that names none
+            lifetime.ifa_valid = FOR_EVER;
+            message.attributes.push(AddressAttribute::CacheInfo(lifetime));
+        }
+        unless(Errno::EXIST, request.execute().await)?;
+        self.usable(netlink).await;
+        Ok(())
+    }
+
+    /// The kernel makes an IPv6 address known to its routes a little later, and drops what arrives before: a connection
+    /// that begins then waits a second for its second attempt. So nobody is called before.
+    async fn usable(&self, netlink: &Netlink) {
+        let IpAddr::V6(ip) = self.ip else { return };
+        let deadline = Instant::now() + USABLE_BOUND;
+        while Instant::now() < deadline {
+            let question = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(ip, 128).build();
+            let answer = std::pin::pin!(netlink.handle.route().get(question).execute()).try_next().await;
+            if matches!(answer, Ok(Some(route)) if route.header.kind == RouteType::Local) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tracing::warn!(interface = self.interface, "{ip} is not in the routes after {USABLE_BOUND:?}");
+    }
+
+    /// Other addresses of the interface stay, also those that the kernel would take along.
+    pub(crate) async fn remove_from(&self, netlink: &Netlink, index: u32) -> Result<(), AddressError> {
+        let before = netlink.snapshot().await?;
         let message = self.message(index);
-        unless(Errno::ADDRNOTAVAIL, netlink.handle.address().del(message).execute().await)
+        unless(Errno::ADDRNOTAVAIL, netlink.handle.address().del(message).execute().await)?;
+        for lost in self.in_tow(&before, index) {
+            put_back(netlink, lost).await?;
+        }
+        Ok(())
+    }
+
+    /// What goes with this address: removing the first IPv4 address of a network removes the others of that network
+    /// (unless `promote_secondaries` is set). This one becomes the first when the server's own was taken off and
+    /// put back.
+    fn in_tow<'a>(&self, before: &'a Snapshot, index: u32) -> Vec<&'a Assigned> {
+        let here = |other: &&Assigned| other.index == index && other.ip.is_ipv4();
+        let first = before.addresses.iter().filter(here).any(|other| other.ip == self.ip && !other.secondary);
+        let same = |other: &&Assigned| other.ip != self.ip && other.prefix == self.prefix && in_network(self.ip, other.ip, other.prefix);
+        if !first {
+            return Vec::new();
+        }
+        before.addresses.iter().filter(here).filter(same).filter(|other| other.secondary).collect()
     }
 
     fn message(&self, index: u32) -> AddressMessage {
@@ -63,43 +118,27 @@ impl Address {
     }
 }
 
-fn is(error: &rtnetlink::Error, errno: Errno) -> bool {
-    matches!(error, rtnetlink::Error::NetlinkError(why) if why.to_io().raw_os_error() == Some(errno.raw_os_error()))
+/// The kernel's word for a lifetime without an end.
+const FOR_EVER: u32 = u32::MAX;
+
+/// It takes a few milliseconds, more on a busy machine. Afterwards we go on all the same.
+const USABLE_BOUND: Duration = Duration::from_millis(50);
+
+/// Nothing happens when the kernel has kept it.
+async fn put_back(netlink: &Netlink, lost: &Assigned) -> Result<(), AddressError> {
+    let mut request = netlink.handle.address().add(lost.index, lost.ip, lost.prefix);
+    if let Some(broadcast) = lost.broadcast {
+        let attributes = &mut request.message_mut().attributes;
+        attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
+        attributes.push(AddressAttribute::Broadcast(broadcast));
+    }
+    unless(Errno::EXIST, request.execute().await)
 }
 
 fn unless(harmless: Errno, outcome: Result<(), rtnetlink::Error>) -> Result<(), AddressError> {
     match outcome {
         Err(why) if is(&why, harmless) => Ok(()),
         other => Ok(other?),
-    }
-}
-
-/// A routing socket, served by a task while this lives.
-struct Netlink {
-    handle: Handle,
-    serving: tokio::task::JoinHandle<()>,
-}
-
-impl Netlink {
-    fn open() -> Result<Netlink, AddressError> {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        Ok(Netlink { handle, serving: tokio::spawn(connection) })
-    }
-
-    async fn index(&self, interface: &str) -> Result<u32, AddressError> {
-        let mut found = std::pin::pin!(self.handle.link().get().match_name(interface).execute());
-        match found.try_next().await {
-            Ok(Some(link)) => Ok(link.header.index),
-            Ok(None) => Err(AddressError::NoInterface(interface.to_owned())),
-            Err(why) if is(&why, Errno::NODEV) => Err(AddressError::NoInterface(interface.to_owned())),
-            Err(why) => Err(why.into()),
-        }
-    }
-}
-
-impl Drop for Netlink {
-    fn drop(&mut self) {
-        self.serving.abort();
     }
 }
 
@@ -136,11 +175,17 @@ mod tests {
             let found = present(&netlink, address.ip).await.expect("it was added");
             assert_eq!(found.header.prefix_len, prefix);
             assert!(!found.header.flags.contains(AddressHeaderFlags::Tentative), "{ip} cannot be used yet");
+            assert_eq!(
+                found.header.flags.contains(AddressHeaderFlags::Deprecated),
+                found_v6(address.ip),
+                "the source of our own connections"
+            );
             address.remove().await.unwrap();
             address.remove().await.unwrap();
             assert!(present(&netlink, address.ip).await.is_none(), "{ip} is still there");
         }
         control(&netlink).await;
+        neighbours_stay(&netlink).await;
         let nowhere = Address { ip: "10.0.0.100".parse().unwrap(), prefix: 24, interface: "nowhere".into() };
         assert!(matches!(nowhere.add().await, Err(AddressError::NoInterface(name)) if name == "nowhere"));
     }
@@ -151,6 +196,27 @@ mod tests {
         let index = netlink.index("v0").await.unwrap();
         netlink.handle.address().add(index, ip, 64).execute().await.unwrap();
         assert!(present(netlink, ip).await.unwrap().header.flags.contains(AddressHeaderFlags::Tentative));
+    }
+
+    fn found_v6(ip: IpAddr) -> bool {
+        ip.is_ipv6()
+    }
+
+    /// The server's own address, which came after ours, is not taken along; the control shows that it would be.
+    async fn neighbours_stay(netlink: &Netlink) {
+        let ours = Address { ip: "10.0.0.100".parse().unwrap(), prefix: 24, interface: "v0".into() };
+        let own = Address { ip: "10.0.0.1".parse().unwrap(), ..ours.clone() };
+        let index = netlink.index("v0").await.unwrap();
+        std::fs::write("/proc/sys/net/ipv4/conf/v0/promote_secondaries", "0").unwrap();
+        ours.add().await.unwrap();
+        own.add().await.unwrap();
+        netlink.handle.address().del(ours.message(index)).execute().await.unwrap();
+        assert!(present(netlink, own.ip).await.is_none(), "the kernel keeps it anyway: this shows nothing");
+        ours.add().await.unwrap();
+        own.add().await.unwrap();
+        ours.remove().await.unwrap();
+        assert!(present(netlink, own.ip).await.is_some(), "the server's own address is gone");
+        assert!(present(netlink, ours.ip).await.is_none());
     }
 
     async fn cable(netlink: &Netlink) {

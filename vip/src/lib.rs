@@ -1,8 +1,9 @@
-//! Virtual IP addresses: the frames that tell a network where an address is now ([`announce`]), and putting
-//! addresses on interfaces and taking them away ([`address`]).
-//!
-//! Nothing uses this yet: sending the frames, deciding when, the health answer and the farm's filter come
-//! with the cluster.
+//! Virtual IP addresses: [`manager::Manager`] is what a daemon uses. Beneath it: the frames that tell a network
+//! where an address is now ([`announce`]), putting addresses on interfaces and taking them away ([`address`]),
+//! and finding interfaces ([`interface`]).
 
 pub mod address;
 pub mod announce;
+pub mod interface;
+pub mod manager;
+mod netlink;

@@ -1,4 +1,4 @@
-//! Gratuitous ARP, in both forms.
+//! Gratuitous ARP, in both forms, and the question whether somebody has an address.
 
 use pnet_base::MacAddr;
 use pnet_packet::arp::{ArpHardwareTypes, ArpOperation, ArpOperations, MutableArpPacket};
@@ -10,15 +10,20 @@ const ARP: usize = 28;
 
 /// The request form: sender and target are the address, the target's MAC is not known (0).
 pub fn request(address: Ipv4Addr, mac: MacAddr) -> Vec<u8> {
-    frame(ArpOperations::Request, address, mac, MacAddr::zero())
+    frame(ArpOperations::Request, address, mac, MacAddr::zero(), address)
 }
 
 /// The reply form. The target's MAC must be the sender's: with another one Linux keeps a young entry.
 pub fn reply(address: Ipv4Addr, mac: MacAddr) -> Vec<u8> {
-    frame(ArpOperations::Reply, address, mac, mac)
+    frame(ArpOperations::Reply, address, mac, mac, address)
 }
 
-fn frame(operation: ArpOperation, address: Ipv4Addr, mac: MacAddr, target: MacAddr) -> Vec<u8> {
+/// Asks who has the address without claiming it: the sender has none, so nobody learns anything from it.
+pub fn probe(address: Ipv4Addr, mac: MacAddr) -> Vec<u8> {
+    frame(ArpOperations::Request, address, mac, MacAddr::zero(), Ipv4Addr::UNSPECIFIED)
+}
+
+fn frame(operation: ArpOperation, address: Ipv4Addr, mac: MacAddr, target: MacAddr, sender: Ipv4Addr) -> Vec<u8> {
     let mut bytes = vec![0; ETHERNET + ARP];
     let (head, body) = bytes.split_at_mut(ETHERNET);
     let mut ethernet = MutableEthernetPacket::new(head).expect("the header's own size");
@@ -32,7 +37,7 @@ fn frame(operation: ArpOperation, address: Ipv4Addr, mac: MacAddr, target: MacAd
     arp.set_proto_addr_len(4);
     arp.set_operation(operation);
     arp.set_sender_hw_addr(mac);
-    arp.set_sender_proto_addr(address);
+    arp.set_sender_proto_addr(sender);
     arp.set_target_hw_addr(target);
     arp.set_target_proto_addr(address);
     bytes
@@ -65,5 +70,12 @@ mod tests {
             0x02, 0x42, 0x0a, 0x01, 0x02, 0x03, 10, 0, 0, 100,
             0x02, 0x42, 0x0a, 0x01, 0x02, 0x03, 10, 0, 0, 100, // target: our own MAC
         ]);
+    }
+
+    #[test]
+    fn the_probe_claims_nothing() {
+        let mut expected = request(ADDRESS, MAC);
+        expected[28..32].fill(0);
+        assert_eq!(probe(ADDRESS, MAC), expected);
     }
 }
