@@ -1,18 +1,23 @@
 //! The control plane: which node runs a module, and how it moves.
 //!
-//! What is here decides and does nothing: functions of state and event, with time and fresh generations passed in.
-//! A daemon's shell will carry messages, keep files and run programs; a simulator can do the same with a virtual
-//! world. Neither is built yet: an operator starts a pair of engines (`fsrepl::node`) and decides which one leads.
+//! What decides does nothing else: functions of state and event, with time and fresh generations passed in. A simulator runs
+//! them in a virtual world; the daemon runs them in this one.
 //!
 //! - [`replica`]: what a node's data is, and who of two leads;
 //! - [`heartbeat`]: whether a node is heard;
 //! - [`quorum`]: who may go on without the other;
 //! - [`failover`]: what one node does with one module, as one table;
-//! - [`module`]: what a daemon runs for a module: its application, its checks, its log.
+//! - [`config`]: what an administrator writes;
+//! - [`net`], [`witness`], [`arbiter`]: what travels, and who is asked;
+//! - [`engine`]: the data plane's processes;
+//! - [`module`]: what a daemon runs for a module: its application, its checks, its log;
+//! - [`daemon`]: the shell around all of it.
 
 pub mod arbiter;
 pub mod config;
+pub mod daemon;
 pub mod durable;
+pub mod engine;
 pub mod failover;
 pub mod heartbeat;
 pub mod net;

@@ -1,9 +1,11 @@
 //! What requests and answers on the control channel say. MessagePack with names, so that fields can be added; a variant that this
 //! program does not know is answered with [`Message::Error`], never guessed.
 
+use crate::quorum::agreement::Word;
 use crate::quorum::{Answer, PeerQuestion};
 use crate::replica::Generation;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Of the envelope. Raised when what is inside would be misread by an older program.
 pub const VERSION: u16 = 1;
@@ -26,6 +28,52 @@ pub enum Message {
         /// Yes or no.
         answer: Answer,
     },
+    /// About where the right to go on is, in a session of a generation.
+    Word {
+        /// The module's name.
+        module: String,
+        /// Of the pair.
+        generation: Generation,
+        /// Its session.
+        session: u64,
+        /// What is said.
+        word: Word,
+    },
+    /// All that a node shows of itself.
+    Facts {
+        /// Grows with each change.
+        version: u64,
+        /// Version of its program.
+        program: String,
+        /// Digest of its `cluster.toml`.
+        config_digest: String,
+        /// Per module, in JSON: what is shown of it.
+        modules: BTreeMap<String, String>,
+        /// Digests of its modules' folders.
+        digests: BTreeMap<String, String>,
+    },
+    /// An operator's request, carried out there.
+    Operator {
+        /// As on the local socket.
+        verb: String,
+        /// In JSON.
+        args: String,
+    },
+    /// To [`Message::Operator`], in JSON.
+    Result(String),
+    /// To [`Message::Operator`]: it was not carried out.
+    Failure {
+        /// The contract's exit code.
+        exit: u8,
+        /// What failed.
+        what: String,
+        /// Why.
+        why: String,
+        /// What to do next.
+        cure: String,
+    },
+    /// Taken.
+    Done,
     /// The request was not carried out.
     Error {
         /// Stable.

@@ -16,6 +16,7 @@ use crate::address::{Address, AddressError};
 use crate::interface::FindError;
 use crate::netlink::Netlink;
 use pnet_base::MacAddr;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -191,11 +192,16 @@ impl Manager {
     /// Removes what a daemon that died has left on interfaces, by its record; gives what it removed. To be called
     /// before the first [`Manager::new`] of a daemon: the dead one's kernel has gone on answering for its addresses.
     pub fn clean_stale(record: &Path) -> Result<Vec<Address>, VipError> {
+        Manager::clean_stale_but(record, &BTreeSet::new())
+    }
+
+    /// The same, but what belongs to these modules stays: they go on, and their addresses will be acquired again.
+    pub fn clean_stale_but(record: &Path, modules: &BTreeSet<String>) -> Result<Vec<Address>, VipError> {
         // In a thread of its own: the caller may be inside a runtime.
         std::thread::scope(|scope| {
             let work = || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                runtime.map_err(|why| VipError::Thread(why.to_string()))?.block_on(clean(record))
+                runtime.map_err(|why| VipError::Thread(why.to_string()))?.block_on(clean(record, modules))
             };
             scope.spawn(work).join().unwrap_or_else(|_| Err(ended()))
         })
@@ -223,13 +229,17 @@ fn ended() -> VipError {
     VipError::Thread("it has ended; start the daemon again".into())
 }
 
-async fn clean(path: &Path) -> Result<Vec<Address>, VipError> {
+async fn clean(path: &Path, going_on: &BTreeSet<String>) -> Result<Vec<Address>, VipError> {
     let recorded = record::read(path)?;
     let (mut removed, mut kept, mut failure) = (Vec::new(), Vec::new(), None);
     if !recorded.is_empty() {
         let netlink = Netlink::open().map_err(VipError::Look)?;
         let snapshot = netlink.snapshot().await.map_err(VipError::Look)?;
         for one in recorded {
+            if going_on.contains(&one.module) {
+                kept.push(one);
+                continue;
+            }
             let Some(interface) = snapshot.named(&one.interface).filter(|interface| snapshot.has(one.ip, interface.index)) else {
                 continue;
             };

@@ -1,0 +1,89 @@
+//! What this node's replica is: asked of the engine while one runs, read from its directory otherwise.
+
+use super::super::node::Node;
+use crate::config::Module;
+use crate::engine;
+use crate::replica::Replica;
+use fsrepl::node::change::Change;
+use fsrepl::node::identity::Identity;
+use fsrepl::node::offline::Offline;
+use fsrepl::report::Failure;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+/// The replica of one module.
+#[derive(Debug)]
+pub struct Disk {
+    directory: PathBuf,
+    state: PathBuf,
+    run: PathBuf,
+    module: String,
+    boot: String,
+    durable: bool,
+    /// As it was last seen.
+    pub identity: Option<Identity>,
+    /// Why it could not be read.
+    pub fault: Option<String>,
+}
+
+impl Disk {
+    pub fn new(node: &Node, module: &Module, directory: &Path) -> Disk {
+        Disk {
+            directory: directory.to_owned(),
+            state: node.home.state.clone(),
+            run: node.home.run.clone(),
+            module: module.name.clone(),
+            boot: node.boot.clone(),
+            durable: module.ack == fsrepl::node::options::Ack::Disk,
+            identity: None,
+            fault: None,
+        }
+    }
+
+    /// For the decisions.
+    pub fn replica(&self) -> Replica {
+        self.identity.as_ref().map_or_else(Replica::default, |identity| Replica::of(identity, &self.boot, self.durable))
+    }
+
+    /// The set that the module is; none before the first copy.
+    pub fn set(&self) -> Option<Uuid> {
+        self.identity.as_ref().map(|identity| identity.set)
+    }
+
+    /// Reads it where no engine runs.
+    pub fn read(&mut self) {
+        match Offline::open(&self.directory, &self.state) {
+            Ok(offline) => {
+                self.identity = offline.identity().cloned();
+                self.fault = None;
+            }
+            Err(failure) => {
+                let why = failure.to_string();
+                if self.fault.as_ref() != Some(&why) {
+                    tracing::warn!(module = self.module, why, "the replica cannot be read");
+                }
+                self.fault = Some(why);
+            }
+        }
+    }
+
+    /// Records a change, on disk when this returns: by the engine if one runs, else here.
+    pub fn record(&mut self, change: &Change, engine_runs: bool) -> Result<(), Failure> {
+        if engine_runs {
+            match engine::record(&self.run, &self.module, change) {
+                // The engine's next news say what it is now; until then this is known.
+                Ok(()) => {
+                    if let Some(identity) = self.identity.as_mut().filter(|identity| change.fits(identity)) {
+                        change.apply(identity);
+                    }
+                    return Ok(());
+                }
+                Err(failure) if failure.kind != fsrepl::report::FailureKind::Unreachable => return Err(failure),
+                Err(_) => {}
+            }
+        }
+        let mut offline = Offline::open(&self.directory, &self.state)?;
+        self.identity = Some(offline.change(change)?.clone());
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+//! The engine of the module: starting it, and what its news mean.
+
+use super::Mirror;
+use crate::engine::{Ended, Engine, EngineSpec, HELD, News, RoleSpec, SPEC_SCHEMA, View};
+use crate::failover::{Event, Phase};
+use fsrepl::report::State;
+use std::sync::atomic::Ordering::SeqCst;
+
+impl Mirror {
+    pub(super) fn start_engine(&mut self, role: RoleSpec) {
+        let spec = self.spec(role);
+        self.counter += 1;
+        let (number, inputs) = (self.counter, self.inputs.clone());
+        let news = move |news| drop(inputs.send(super::Input::Engine(number, news)));
+        match Engine::start(&self.node.home, &spec, news) {
+            Ok(engine) => {
+                self.engine_pid.store(engine.pid(), SeqCst);
+                self.engine = Some((number, engine));
+                self.view = None;
+            }
+            Err(failure) => self.queue.push_back(Event::EngineDied(failure.to_string())),
+        }
+    }
+
+    fn spec(&self, role: RoleSpec) -> EngineSpec {
+        let (node, module) = (&self.node, &self.module);
+        let replicate = &module.replicate[0];
+        EngineSpec {
+            schema: SPEC_SCHEMA,
+            module: module.name.clone(),
+            cluster: node.cluster.name.clone(),
+            me: node.me,
+            me_name: node.cluster.name_of(node.me).to_owned(),
+            peer: self.peer,
+            peer_name: node.cluster.name_of(self.peer).to_owned(),
+            peer_addresses: node.addresses_of(self.peer, |_| true),
+            replication_addresses: node.addresses_of(self.peer, |network| network.replication),
+            key_file: node.cluster.key_file.clone(),
+            quorum: node.quorum(),
+            profile: node.cluster.profile,
+            directory: replicate.directory.clone(),
+            exclude: replicate.exclude.clone(),
+            durable: module.ack == fsrepl::node::options::Ack::Disk,
+            low_latency: module.low_latency,
+            resync_max_rate: module.resync_max_rate,
+            role,
+        }
+    }
+
+    /// What lives from the time of an earlier daemon is taken as it is; else the replica is read.
+    pub(super) fn begin(&mut self) {
+        self.counter += 1;
+        let (number, inputs) = (self.counter, self.inputs.clone());
+        let news = move |news| drop(inputs.send(super::Input::Engine(number, news)));
+        let Some((engine, view)) = Engine::find(&self.node.home, &self.module.name, news) else {
+            // An application without its engine is of no use to anybody.
+            if self.app.adopt() {
+                self.kill_now();
+            }
+            self.remove_addresses();
+            return self.read_disk();
+        };
+        self.engine_pid.store(engine.pid(), SeqCst);
+        self.engine = Some((number, engine));
+        self.adopt(&view);
+        self.disk.identity.clone_from(&view.identity);
+        self.view = Some(view);
+        self.feed(Event::Replica(self.disk.replica()));
+    }
+
+    fn adopt(&mut self, view: &View) {
+        let (phase, in_sync) = match (view.is_primary(), view.serving) {
+            (true, true) if self.app.adopt() => (if view.in_sync { Phase::Prim } else { Phase::Alone }, view.in_sync),
+            (true, true) => (Phase::Starting, view.in_sync),
+            (true, false) => (Phase::Promoting, false),
+            (false, _) if view.in_sync => (Phase::Second, true),
+            (false, _) => (Phase::Joining, false),
+        };
+        self.machine.found(phase, in_sync, "found running by a daemon that started anew", "found");
+        if phase.leads() {
+            let wanted: Vec<_> = self.module.virtual_ips.iter().map(super::act::wanted).collect();
+            if let Err(why) = self.node.addresses.acquire(&self.module.name, &wanted) {
+                tracing::error!(module = self.module.name, %why, "the virtual address cannot be taken");
+            }
+            self.addressed = true;
+        }
+        match phase {
+            Phase::Starting => self.app.start(crate::module::environment::Context::new("ALONE", "ALONE", "start")),
+            Phase::Prim | Phase::Alone => self.checks.application(true),
+            _ => {}
+        }
+        if view.in_sync && view.is_primary() {
+            self.begin_agreeing(view);
+        }
+    }
+
+    pub(super) fn read_disk(&mut self) {
+        self.disk.read();
+        self.queue.push_back(Event::Replica(self.disk.replica()));
+    }
+
+    pub(super) fn news(&mut self, number: u64, news: News) {
+        if self.engine.as_ref().is_none_or(|(current, _)| *current != number) {
+            return;
+        }
+        match news {
+            News::View(view) => self.seen(*view),
+            News::Ended(ended) => self.ended(ended),
+        }
+    }
+
+    fn ended(&mut self, ended: Ended) {
+        self.engine = None;
+        self.view = None;
+        self.agreeing.stop();
+        self.read_disk();
+        let refused = matches!(&ended, Ended::Failed(why) if why.starts_with("cannot go on alone"));
+        match ended {
+            Ended::Clean => self.feed(Event::Sealed),
+            Ended::Failed(why) if refused => self.feed(refusal(why)),
+            Ended::Failed(why) => self.feed(Event::EngineDied(why)),
+        }
+    }
+
+    fn seen(&mut self, view: View) {
+        let former = self.view.replace(view.clone());
+        if view.identity.is_some() && view.identity != self.disk.identity {
+            self.disk.identity.clone_from(&view.identity);
+            self.feed(Event::Replica(self.disk.replica()));
+        }
+        let was = |test: fn(&View) -> bool| former.as_ref().is_some_and(test);
+        if view.is_primary() && view.serving && !was(|view| view.serving) {
+            self.feed(Event::EngineUp);
+        }
+        if view.session != was(|view| view.session) {
+            self.feed(Event::Replication(view.session));
+        }
+        if view.in_sync && !was(|view| view.in_sync) {
+            self.feed(Event::InSync);
+            if view.is_primary() {
+                self.begin_agreeing(&view);
+            }
+        }
+        if !view.in_sync && was(|view| view.in_sync) {
+            self.agreeing.stop();
+        }
+        self.primary_seen(&view, former.as_ref());
+        self.secondary_seen(&view, former.as_ref());
+    }
+
+    fn primary_seen(&mut self, view: &View, former: Option<&View>) {
+        if !view.is_primary() {
+            return;
+        }
+        let held = former.is_some_and(|view| view.holding.is_some());
+        if let Some(holding) = view.holding.as_ref().filter(|_| !held) {
+            self.feed(Event::Holding(holding.reason.clone()));
+        }
+        let mirrored = held || former.is_some_and(|view| view.in_sync);
+        if view.state == State::Alone && view.holding.is_none() && mirrored && !view.in_sync {
+            if !held {
+                self.feed(Event::Holding(view.reason.clone()));
+            }
+            self.feed(Event::Degraded);
+        }
+        if view.refused() && !former.is_some_and(View::refused) {
+            self.feed(refusal(view.reason.clone()));
+        }
+    }
+
+    fn secondary_seen(&mut self, view: &View, former: Option<&View>) {
+        if view.is_primary() {
+            return;
+        }
+        if view.follow_refused() && !former.is_some_and(View::follow_refused) {
+            self.feed(Event::FollowRefused(view.reason.clone()));
+        }
+        let left = |view: &View| view.reason_code == "primary_left";
+        if left(view) && !former.is_some_and(left) {
+            self.feed(Event::PeerClean);
+        }
+    }
+}
+
+/// Another history has won, or nobody could be asked for too long: then this one may still be the only one.
+fn refusal(why: String) -> Event {
+    if why.contains(HELD) { Event::HeldTooLong } else { Event::Refused(why) }
+}

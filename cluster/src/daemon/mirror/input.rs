@@ -1,0 +1,171 @@
+//! What happens to a module, from wherever it comes.
+
+use super::Mirror;
+use crate::arbiter;
+use crate::engine::News;
+use crate::failover::{Command, Event, Facts, OnFailure};
+use crate::heartbeat::Presence;
+use crate::module::application::AppEvent;
+use crate::module::checks::CheckEvent;
+use crate::quorum::agreement::Word;
+use crate::quorum::{Answer, PeerQuestion, witness};
+use crate::replica::Generation;
+use crossbeam::channel::Sender;
+
+/// Why a command was not carried out, in the operator's words.
+pub type Refusal = String;
+
+/// One thing that happened.
+pub enum Input {
+    /// The engine of this number.
+    Engine(u64, News),
+    /// The peer says of itself.
+    Peer(Box<Facts>),
+    /// Whether it is heard.
+    Presence(Presence),
+    /// It has been heard for long.
+    Steady(bool),
+    /// The application.
+    App(AppEvent),
+    /// A check.
+    Check(CheckEvent),
+    /// The question of this number was answered.
+    Asked(u64, arbiter::Verdict),
+    /// The peer wants to go on without this node. None: it cannot be answered now.
+    Question(Box<PeerQuestion>, Sender<Option<Answer>>),
+    /// About where the right to go on is, in a session of a generation.
+    Word(Generation, u64, Word),
+    /// The witness answered the primary's half of that.
+    Witness(witness::Reply),
+    /// The tiebreaker did.
+    Pong,
+    /// The operator; what follows, in words.
+    Command(Command, Sender<Result<String, Refusal>>),
+    /// What would follow.
+    Try(Command, Sender<Result<String, Refusal>>),
+    /// The machine goes down: the same, but what the operator wants for good stays.
+    Passing(Command, Sender<Result<String, Refusal>>),
+    /// A farm's server takes no new clients, or does again.
+    Drain(bool),
+    /// The operator switches checks on or off.
+    Checks(bool),
+    /// A virtual address is gone for good.
+    AddressLost(String),
+    /// Modules that this one depends on serve here, or the first that does not.
+    Depends(Option<String>),
+    /// The daemon ends; what runs stays.
+    End,
+}
+
+impl Mirror {
+    pub(super) fn input(&mut self, input: Input) {
+        match input {
+            Input::Engine(number, news) => self.news(number, news),
+            Input::Peer(facts) => self.feed(Event::Peer(*facts)),
+            Input::Presence(presence) => self.feed(Event::Presence(presence)),
+            Input::Steady(steady) => self.feed(Event::Steady(steady)),
+            Input::App(event) => self.application(event),
+            Input::Check(event) => self.check(event),
+            Input::Asked(number, verdict) => self.asked(number, verdict),
+            Input::Question(question, answer) => {
+                let answered = self.question(&question);
+                // Whoever asked may have given up.
+                let _ = answer.send(answered);
+            }
+            Input::Word(generation, session, word) => self.word(generation, session, word),
+            Input::Witness(reply) => self.agree(&crate::quorum::agreement::Event::Witness(reply)),
+            Input::Pong => self.agree(&crate::quorum::agreement::Event::Pong),
+            Input::Command(command, answer) => {
+                let done = self.command(command);
+                if done.is_ok() {
+                    self.board.desire(&self.module.name, command);
+                }
+                let _ = answer.send(done);
+            }
+            Input::Try(command, answer) => drop(answer.send(self.foresee(command))),
+            Input::Passing(command, answer) => drop(answer.send(self.command(command))),
+            Input::Drain(_) => {}
+            Input::Checks(on) => {
+                self.checks_on = on;
+                self.checks.set_enabled(on);
+                if !on {
+                    self.feed(Event::ChecksWell);
+                }
+            }
+            Input::AddressLost(why) => self.feed(Event::CheckFailed(why, OnFailure::Failover)),
+            Input::Depends(missing) => self.depends(missing),
+            Input::End => {}
+        }
+    }
+
+    /// Only changes count: other checks may want to wait as well.
+    fn depends(&mut self, missing: Option<String>) {
+        if self.missing == missing {
+            return;
+        }
+        match &missing {
+            Some(name) => self.feed(Event::CheckFailed(format!("dependency on {name}"), OnFailure::Wait)),
+            None => self.feed(Event::ChecksWell),
+        }
+        self.missing = missing;
+    }
+
+    fn command(&mut self, command: Command) -> Result<String, Refusal> {
+        self.refused = None;
+        self.feed(Event::Command(command));
+        match self.refused.take() {
+            Some(refusal) => Err(refusal),
+            None => Ok(self.machine.reason().0.to_owned()),
+        }
+    }
+
+    /// What a command would lead to, without doing it.
+    fn foresee(&self, command: Command) -> Result<String, Refusal> {
+        let mut machine = self.machine.clone();
+        let steps = machine.on(self.node.now(), Event::Command(command));
+        if let Some(refused) = steps.iter().find(|step| step.refused()) {
+            return Err(refused.reason.clone());
+        }
+        let words: Vec<String> = steps.iter().map(|step| format!("{} ({})", step.reason, super::act::consequence(step))).collect();
+        Ok(if words.is_empty() { "nothing changes".into() } else { words.join("; then ") })
+    }
+
+    fn application(&mut self, event: AppEvent) {
+        match event {
+            AppEvent::Started => {
+                self.checks.application(true);
+                self.feed(Event::AppStarted);
+            }
+            AppEvent::Failed(why) => self.feed(Event::AppFailed(why)),
+            AppEvent::Stopped => {
+                self.stopping = super::Stopping::No;
+                self.feed(Event::AppStopped);
+            }
+            AppEvent::StillHeld(who) => {
+                tracing::error!(module = self.module.name, who, "killed, and still there: the directory is taken away from it");
+                self.stopping = super::Stopping::No;
+                self.feed(Event::AppStopped);
+            }
+        }
+    }
+
+    fn check(&mut self, event: CheckEvent) {
+        use crate::config::OnFailure as Wanted;
+        match event {
+            CheckEvent::Failed { name, on_failure, why } => {
+                self.board.note(&self.module.name, &format!("check {name} fails: {why}"), "check_failed");
+                match on_failure {
+                    Wanted::Restart => self.feed(Event::AppFailed(format!("check {name}: {why}"))),
+                    Wanted::Failover => self.feed(Event::CheckFailed(name, OnFailure::Failover)),
+                    Wanted::Stop => self.feed(Event::CheckFailed(name, OnFailure::Stop)),
+                    Wanted::Wait => self.feed(Event::CheckFailed(name, OnFailure::Wait)),
+                    Wanted::Log => {}
+                }
+            }
+            CheckEvent::Passed { name } => {
+                self.board.note(&self.module.name, &format!("check {name} passes again"), "check_passed");
+            }
+            CheckEvent::Well => self.feed(Event::ChecksWell),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! One mirror module on this node: what happens is told to the failover machine, what it says is done.
+//!
+//! One thread owns everything here. It blocks only for what must be over before anything else may happen (a session that
+//! ends, a record on the disk, an address that goes away), and for no longer than the bounds in [`limits`].
+//!
+//! ```text
+//! input.rs  what happens          act.rs    what the machine wants       agree.rs  where the right to go on is
+//! engine.rs the engine's news     data.rs   what the replica is          answer.rs the peer's questions, status
+//! ```
+
+mod act;
+mod agree;
+mod answer;
+mod data;
+mod engine;
+mod input;
+pub mod limits;
+
+pub pub pub use input::{Input, Refusal};
+
+use super::node::Node;
+use super::parts;
+use super::snapshot::{Board, Snapshot};
+use crate::config::Module;
+use crate::engine::{Engine, View};
+use crate::failover::{Event, Machine, Phase, Policy, Step};
+use crate::module::application::Application;
+use crate::module::checks::Checks;
+use crate::module::events::{Event as Entry, Kind};
+use crate::module::notify::Notice;
+use crate::replica::Generation;
+use crate::{Moment, NodeId};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::time::Instant;
+
+/// The question that is out.
+struct Asking {
+    number: u64,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.cancel.store(true, SeqCst);
+    }
+}
+
+/// How far the application's end has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopping {
+    No,
+    Asked,
+    /// Since when.
+    Forced(Instant),
+    Killed,
+}
+
+/// The module.
+pub struct Mirror {
+    node: Arc<Node>,
+    module: Arc<Module>,
+    peer: NodeId,
+    board: Arc<Board>,
+    inputs: Sender<Input>,
+    machine: Machine,
+    disk: Disk,
+    engine: Option<(u64, Engine)>,
+    /// For those that kill who holds the directory.
+    engine_pid: Arc<AtomicU32>,
+    view: Option<View>,
+    counter: u64,
+    asking: Option<Asking>,
+    granted: Option<(Generation, Vec<Generation>)>,
+    accepted: bool,
+    agreeing: Agreeing,
+    app: Application,
+    checks: Checks,
+    checks_on: bool,
+    stopping: Stopping,
+    /// The addresses are on.
+    addressed: bool,
+    action: &'static str,
+    refused: Option<String>,
+    /// A module that this one depends on and that does not serve.
+    missing: Option<String>,
+    queue: VecDeque<Event>,
+    shown: Option<(Phase, &'static str, String)>,
+}
+
+impl Mirror {
+    /// Stopped, until it is told otherwise.
+    pub fn new(node: &Arc<Node>, module: &Arc<Module>, inputs: Sender<Input>) -> std::io::Result<Mirror> {
+        let peer = module.nodes.iter().copied().find(|&id| id != node.me).unwrap_or(node.me);
+        let machine = Machine::new(node.me, node.cluster.name_of(peer), policy(node, module), node.now());
+        let disk = Disk::new(node, module, &module.replicate[0].directory);
+        let engine_pid = Arc::new(AtomicU32::new(0));
+        let app = Application::new(parts::application(node, module, engine_pid.clone()), parts::app_report(&inputs))?;
+        let checks = Checks::start(module.checks.clone(), parts::checks(node, module), parts::check_report(&inputs))?;
+        Ok(Mirror {
+            node: node.clone(),
+            module: module.clone(),
+            peer,
+            board: node.board.clone(),
+            inputs,
+            machine,
+            disk,
+            engine: None,
+            engine_pid,
+            view: None,
+            counter: 0,
+            asking: None,
+            granted: None,
+            accepted: false,
+            agreeing: Agreeing::new(),
+            app,
+            checks,
+            checks_on: true,
+            stopping: Stopping::No,
+            addressed: false,
+            action: "start",
+            refused: None,
+            missing: None,
+            queue: VecDeque::new(),
+            shown: None,
+        })
+    }
+
+    /// The thread's work, until the daemon ends. The engine and the application stay.
+    pub fn run(mut self, inputs: &Receiver<Input>) {
+        self.begin();
+        loop {
+            match inputs.recv_timeout(self.pause()) {
+                Ok(Input::End) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(input) => self.input(input),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.tick();
+            self.publish();
+        }
+    }
+
+    fn now(&self) -> Moment {
+        self.node.now()
+    }
+
+    /// What waits for time looks often; what is at rest is woken by what happens.
+    fn pause(&self) -> std::time::Duration {
+        let resting = matches!(self.machine.phase(), Phase::Stopped | Phase::Second | Phase::Prim) && self.agreeing.rests();
+        if resting { limits::REST } else { limits::TICK }
+    }
+
+    fn tick(&mut self) {
+        self.feed(Event::Tick);
+        self.agree_tick();
+        if let (Stopping::Forced(since), true) = (self.stopping, self.app.is_running())
+            && since.elapsed() > limits::FORCE
+        {
+            self.kill_now();
+        }
+    }
+
+    /// Tells the machine, and does what it says, and what follows from that.
+    fn feed(&mut self, event: Event) {
+        self.queue.push_back(event);
+        while let Some(event) = self.queue.pop_front() {
+            for step in self.machine.on(self.node.now(), event) {
+                self.step(&step);
+            }
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        self.tell(step);
+        self.action = action_word(step.reason_code);
+        for action in &step.actions {
+            self.act(*action, step);
+        }
+    }
+
+    /// What the operator reads, whom it concerns is told.
+    fn tell(&mut self, step: &Step) {
+        if step.refused() {
+            self.refused = Some(step.reason.clone());
+            return;
+        }
+        let now = (step.to, step.reason_code, step.reason.clone());
+        if self.shown.as_ref() == Some(&now) {
+            return;
+        }
+        let moved = self.shown.as_ref().is_none_or(|(phase, ..)| phase.state(true) != step.to.state(true));
+        self.shown = Some(now);
+        tracing::info!(module = self.module.name, state = step.state.word(), code = step.reason_code, "{}", step.reason);
+        let consequence = act::consequence(step);
+        let state = step.state.word().to_owned();
+        let (reason, reason_code) = (step.reason.clone(), step.reason_code.to_owned());
+        if moved {
+            self.node.notify.tell(Notice {
+                cluster: self.node.cluster.name.clone(),
+                node: self.node.name().to_owned(),
+                module: self.module.name.clone(),
+                event: "state".into(),
+                state: state.clone(),
+                previous: self.board.own(&self.module.name).map_or_else(String::new, |shown| shown.state),
+                reason: reason.clone(),
+                reason_code: reason_code.clone(),
+            });
+        }
+        self.board.event(&self.module.name, Entry { kind: Kind::State, state, reason, reason_code, consequence });
+    }
+
+    fn publish(&mut self) {
+        let snapshot = Snapshot::of_mirror(&self.machine, &self.module, &self.disk, self.view.as_ref(), &self.checks, &self.agreeing);
+        let snapshot = Snapshot { addressed: self.addressed, checks_on: self.checks_on, ..snapshot };
+        self.board.publish(&self.node, &self.module.name, snapshot, Some(self.machine.facts()));
+    }
+}
+
+/// What scripts are told is going on.
+fn action_word(code: &str) -> &'static str {
+    match code {
+        "swap" => "swap",
+        "failback" => "failback",
+        "restart" | "starting_application" => "restart",
+        "fenced" | "superseded" | "split_lost" | "held_too_long" => "fence",
+        "application_failed" | "check_failover" | "engine_died" => "failover",
+        "stopping" | "stopped" | "exhausted" | "check_stop" | "check_waits" => "stop",
+        _ => "start",
+    }
+}
+
+/// What the machine is told of the configuration.
+pub fn policy(node: &Node, module: &Module) -> Policy {
+    let kind = node.quorum().kind();
+    let mut policy = Policy::new(kind, node.cluster.profile);
+    policy.preferred = module.preferred;
+    policy.failback = module.failback;
+    policy.start_after_power_cut = module.start_after_power_cut;
+    if let Some(app) = &module.application {
+        policy.max_restarts = app.max_restarts;
+        policy.restart_window = app.restart_window;
+        policy.start_timeout = app.start_timeout;
+        policy.stop_timeout = app.stop_timeout;
+    }
+    policy
+}

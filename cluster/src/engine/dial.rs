@@ -1,0 +1,26 @@
+//! The way to the other node's engine: any of several networks, through the port that all modules share.
+
+use fsrepl::node::options::Dial;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+
+/// The networks, in the order of preference.
+#[derive(Clone, Debug)]
+pub struct Networks {
+    /// The module.
+    pub module: String,
+    /// The other node's name.
+    pub peer: String,
+    /// Where it is reached.
+    pub addresses: Vec<SocketAddr>,
+}
+
+impl Dial for Networks {
+    fn dial(&self) -> io::Result<TcpStream> {
+        crate::net::connect_replication(&self.addresses, &self.module)
+    }
+
+    fn peer(&self) -> String {
+        self.peer.clone()
+    }
+}
