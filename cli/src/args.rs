@@ -80,6 +80,8 @@ pub enum Command {
     Resync(ResyncArgs),
     /// Show, or remove, what was kept of changes that lost against the other server's
     Kept(KeptArgs),
+    /// Remember for clusters, on a third host, which of their isolated nodes goes on
+    Witness(WitnessArgs),
     /// Make a key file for a pair of servers
     Keygen(KeygenArgs),
     /// Show all of it on this machine: two hosts, 100,000 files, a kill, and nothing lost
@@ -217,6 +219,27 @@ pub struct KeptArgs {
     /// The replica [default: all of this server], then `remove ID` to remove one
     #[arg(value_name = "[NAME] [remove ID", num_args = 0..=3)]
     pub words: Vec<String>,
+}
+
+const WITNESS_EXAMPLES: &str = "\
+Examples:
+  Vote for all clusters whose witness keys are in /etc/understudy/witness:
+    understudy witness --listen 10.0.0.9:7409 --keys /etc/understudy/witness
+
+Make a cluster's witness key with `understudy keygen`; both nodes and the witness get the same file.
+Clusters are added and removed by their files, without a restart. What was granted is kept in
+`witness` in the state directory. The line `ready` on standard output says that the port is open.
+SIGTERM ends it with code 0.";
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = WITNESS_EXAMPLES)]
+pub struct WitnessArgs {
+    /// Address and port of this host that the clusters' nodes connect to
+    #[arg(long, value_name = "IP:PORT", value_parser = address)]
+    pub listen: SocketAddr,
+    /// Directory with one key file (mode 0600) for each cluster
+    #[arg(long, value_name = "DIR")]
+    pub keys: PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -123,3 +123,13 @@ fn help_tells_the_essentials() {
     let help = root.render_long_help().to_string();
     assert!(!help.contains("demo-part") && help.contains("--config"), "{help}");
 }
+
+#[test]
+fn a_witness_wants_an_address_and_keys() {
+    let cli = parse(&["witness", "--listen", "10.0.0.9:7409", "--keys", "/etc/understudy/witness"]);
+    let Command::Witness(args) = cli.command else { panic!("a witness") };
+    assert_eq!(args.listen, "10.0.0.9:7409".parse().expect("an address"));
+    assert_eq!(args.keys, PathBuf::from("/etc/understudy/witness"));
+    assert!(refused(&["witness", "--keys", "/k"]).contains("--listen"));
+    assert!(refused(&["witness", "--listen", "somewhere", "--keys", "/k"]).contains("10.0.0.2:7400"));
+}

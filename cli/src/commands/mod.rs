@@ -10,6 +10,7 @@ mod receive;
 mod resync;
 mod status;
 mod sync;
+mod witness;
 
 use crate::args::{Cli, Command};
 use fsrepl::node::options::Outcome;
@@ -24,6 +25,7 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Sync(args) => sync::run(args, global),
         Command::Resync(args) => resync::run(args, global),
         Command::Kept(args) => kept::run(args, global),
+        Command::Witness(args) => witness::run(args, global),
         Command::Keygen(args) => keygen::run(args, global),
         Command::Demo(args) => demo::run(args, global),
         Command::Completions(args) => completions::run(args),
