@@ -411,7 +411,7 @@ fn pretend(bench: &Bench) -> Systemd {
     let systemctl = bench.script(
         "systemctl",
         &format!(
-            "state={}; echo \"$@\"; case \"$2\" in start) echo active > $state;; stop) echo inactive > $state;; kill) echo failed > $state;; \
+            "state={}; echo \"$@\" | tee -a $state.asked; [ -e $state.stuck ] && [ \"$2\" != show ] && exit 0; case \"$2\" in start) echo active > $state;; stop) echo inactive > $state;; kill) echo failed > $state;; \
              show) echo ActiveState=$(cat $state); echo SubState=x; echo Result=exit-code;; esac",
             state.display()
         ),
@@ -450,5 +450,23 @@ fn under_systemd_the_application_has_a_scope_of_its_own() {
     assert_eq!((record.leader.unwrap().pid, record.started), (pid, true));
     running.app.stop(stop());
     running.stops();
+    // Who left the session is in the scope.
+    assert!(fs::read_to_string(bench.path("data/state.asked")).unwrap().contains("kill --signal=SIGKILL -- understudy-db.scope"));
     assert!(!Path::new(&bench.path("run/db.app.json")).exists());
+}
+
+#[test]
+fn a_unit_that_cannot_be_killed_is_not_called_stopped() {
+    let mut bench = Bench::new();
+    bench.systemd = Some(pretend(&bench));
+    bench.launch = Some(Launch::Unit("db.service".into()));
+    let running = bench.start();
+    running.up();
+    fs::write(bench.path("data/state.stuck"), "").unwrap();
+    running.app.kill(stop());
+    assert_eq!(running.next(), AppEvent::StillHeld("unit db.service is active (x, exit-code)".into()));
+    assert!(running.app.is_running());
+    fs::remove_file(bench.path("data/state.stuck")).unwrap();
+    running.app.kill(stop());
+    running.stops();
 }
