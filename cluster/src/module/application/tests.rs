@@ -221,7 +221,9 @@ fn a_program_that_ends_at_once_has_not_started() {
     let bench = Bench::command("exit 4");
     let running = bench.start();
     running.app.start(Context::default());
-    assert_eq!(running.next(), AppEvent::Failed("the application exited with status 4".into()));
+    // On a busy machine even this lives for the short moment.
+    let told = Some(running.next()).filter(|event| *event != AppEvent::Started).unwrap_or_else(|| running.next());
+    assert_eq!(told, AppEvent::Failed("the application exited with status 4".into()));
 }
 
 #[test]
@@ -310,13 +312,27 @@ fn a_start_script_that_hangs_is_killed_with_its_grandchildren() {
     assert!(gone(grandchild) && bench.said("stop 1"));
 }
 
-/// Somebody in a session of its own who works in the data.
-fn outsider(bench: &Bench, file: &str) -> u32 {
-    let script = format!("trap '' TERM; echo $$ > {}; while :; do sleep 1000; done", bench.path(file).display());
-    let mut command = std::process::Command::new("setsid");
-    let mut child = command.args(["-f", "sh", "-c", &script]).current_dir(bench.path("data")).spawn().unwrap();
-    child.wait().unwrap();
-    bench.number(file)
+/// Somebody in a session of its own who works in the data, and ends with the test.
+struct Outsider(Identity);
+
+impl Outsider {
+    fn new(bench: &Bench, file: &str) -> Outsider {
+        let script = format!("trap '' TERM; sleep 1000 & echo $$ > {}; wait", bench.path(file).display());
+        let mut command = std::process::Command::new("setsid");
+        let mut child = command.args(["-f", "sh", "-c", &script]).current_dir(bench.path("data")).spawn().unwrap();
+        child.wait().unwrap();
+        Outsider(Identity::of(bench.number(file)).unwrap())
+    }
+
+    fn members(&self) -> Vec<u32> {
+        session(self.0).iter().map(|member| member.pid).collect()
+    }
+}
+
+impl Drop for Outsider {
+    fn drop(&mut self) {
+        crate::module::process::signal_session(self.0, Signal::KILL);
+    }
 }
 
 #[test]
@@ -324,28 +340,23 @@ fn who_holds_the_directories_is_named_and_killed_and_the_spared_are_not() {
     let bench = Bench::command("exec sleep 1000");
     let running = bench.start();
     running.up();
-    let (intruder, engine) = (outsider(&bench, "intruder"), outsider(&bench, "engine"));
-    let leader = Identity::of(engine).unwrap();
-    let engines: Vec<u32> = session(leader).iter().map(|member| member.pid).collect();
-    bench.spared.lock().extend(engines);
-    // What the engine's shell starts anew is its own as well.
-    wait_for("the child", || session(leader).len() == 2);
-    *bench.spared.lock() = session(leader).iter().map(|member| member.pid).collect();
+    let (intruder, engine) = (Outsider::new(&bench, "intruder"), Outsider::new(&bench, "engine"));
+    assert_eq!(engine.members().len(), 2);
+    *bench.spared.lock() = engine.members();
     running.app.kill(stop());
     running.stops();
-    assert!(gone(intruder) && !gone(engine));
-    assert!(bench.said(&format!("kills sh (pid {intruder}: working directory {}", bench.path("data").display())));
-    crate::module::process::signal_session(leader, Signal::KILL);
+    assert!(!intruder.0.lives() && engine.members().len() == 2);
+    assert!(bench.said(&format!("kills sh (pid {}: working directory {}", intruder.0.pid, bench.path("data").display())));
 }
 
 #[test]
 fn killing_works_without_an_application() {
     let bench = Bench::new();
     let running = bench.start();
-    let intruder = outsider(&bench, "intruder");
+    let intruder = Outsider::new(&bench, "intruder");
     running.app.kill(stop());
     running.stops();
-    assert!(gone(intruder));
+    assert!(!intruder.0.lives());
 }
 
 #[test]
