@@ -10,6 +10,8 @@ pub const LINE_BURST: u32 = 500;
 pub const LINES_PER_SECOND: u32 = 100;
 /// Bytes of output that are read at a time.
 pub const OUTPUT_CHUNK: usize = 64 * 1024;
+/// Such pieces that are read without a nap.
+pub const OUTPUT_CHUNKS: u32 = 64;
 /// Shortest nap between looks for output; it doubles while nothing comes.
 pub const OUTPUT_NAP: Duration = Duration::from_millis(20);
 /// Longest nap between looks for output: so late may a line be in the log.

@@ -17,3 +17,4 @@ pub mod notify;
 pub mod output;
 pub mod process;
 pub mod systemd;
+mod told;

@@ -58,6 +58,7 @@ struct Shared {
 
 struct State {
     position: u64,
+    chunk: Vec<u8>,
     lines: Lines,
     started: Instant,
 }
@@ -71,7 +72,8 @@ impl Output {
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(0o600);
         let file = options.open(path)?;
-        let state = State { position: unread(&file)?, lines: Lines::default(), started: Instant::now() };
+        let state =
+            State { position: unread(&file)?, chunk: vec![0; limits::OUTPUT_CHUNK], lines: Lines::default(), started: Instant::now() };
         let reader = file.try_clone()?;
         let shared = Arc::new(Shared { file: reader, log, state: Mutex::new(state), end: AtomicBool::new(false) });
         let worker = shared.clone();
@@ -130,14 +132,15 @@ impl Shared {
     /// Whether there was anything.
     fn read(&self) -> bool {
         let mut state = self.state.lock();
-        let mut chunk = vec![0; limits::OUTPUT_CHUNK];
+        let mut chunk = std::mem::take(&mut state.chunk);
         let mut any = false;
         // Bounded: who writes as fast as this reads is heard again after a nap.
-        for _ in 0..64 {
+        for _ in 0..limits::OUTPUT_CHUNKS {
             let Ok(read @ 1..) = self.file.read_at(&mut chunk, state.position) else { break };
             any = true;
             self.take(&mut state, &chunk[..read]);
         }
+        state.chunk = chunk;
         any
     }
 

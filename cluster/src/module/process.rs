@@ -417,7 +417,7 @@ mod tests {
     #[test]
     fn what_hangs_is_killed_with_its_grandchildren() {
         let script = "sleep 1000 & (sleep 1000 & echo $!; wait) & sleep 1000";
-        let ran = shell(script).run(None, Duration::from_millis(700)).unwrap();
+        let ran = shell(script).run(None, Duration::from_secs(4)).unwrap();
         assert_eq!(ran.ended, None);
         let grandchild: u32 = ran.output.trim().parse().unwrap();
         wait_for(|| Stat::read(grandchild).is_none_or(|stat| stat.over()));

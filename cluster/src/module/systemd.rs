@@ -49,6 +49,13 @@ impl Systemd {
         words
     }
 
+    /// Kills what is left in the scope of what was started, if anything is: processes that left their session as well.
+    pub fn kill_scope(&self, module: &str) {
+        let command = self.control(&["kill", "--signal=SIGKILL"], &scope(module, "start"));
+        // There is no such scope any more in most cases, and that is a failure to systemctl.
+        let _ = Plan { command, folder: "/".into(), ..Plan::default() }.run(None, limits::UNIT_ANSWER);
+    }
+
     /// How a unit stands.
     pub fn ask(&self, unit: &str, limit: Duration) -> Result<UnitState, String> {
         let command = self.control(&["show", "--property=LoadState,ActiveState,SubState,Result"], unit);

@@ -1,15 +1,17 @@
 //! The thread behind an application: takes orders and ends of processes, one after the other, and waits for nothing else.
 
-use super::sweep::sweep;
+mod adopt;
+mod stop;
+
 use super::{AppEvent, Order, Record, Report, Spec};
 use crate::config::Launch;
 use crate::module::environment::Context;
 use crate::module::limits;
 use crate::module::output::{Output, say};
-use crate::module::process::{Ended, Identity, Plan, Process, session, signal_one, signal_session, words};
+use crate::module::process::{Ended, Identity, Plan, Process, session, signal_session, words};
 use crate::module::systemd::UnitState;
+use adopt::Found;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
-use fsrepl::node::holders::{Holder, describe};
 use rustix::process::Signal;
 use std::ffi::OsString;
 use std::io;
@@ -60,6 +62,8 @@ struct Watched {
     identity: Identity,
     purpose: Purpose,
     name: String,
+    /// Its end was made here and means nothing.
+    killed: bool,
 }
 
 pub(super) struct Actor {
@@ -80,6 +84,8 @@ pub(super) struct Actor {
     told: bool,
     sweeping: bool,
     asking: bool,
+    /// Only systemd knows whether the unit is over.
+    ask_at_the_end: bool,
     wake: Option<Instant>,
     nap: Duration,
 }
@@ -108,6 +114,7 @@ impl Actor {
             told: false,
             sweeping: false,
             asking: false,
+            ask_at_the_end: false,
             wake: None,
             nap: limits::LOOK,
         })
@@ -144,7 +151,7 @@ impl Actor {
             }
             Order::Ended(token, end) => self.ended(token, end),
             Order::Unit(state) => self.unit(state),
-            Order::Swept(left) => self.swept(&left),
+            Order::Swept(left) => self.swept(left),
             Order::End => {}
         }
     }
@@ -156,8 +163,6 @@ impl Actor {
     fn say(&self, text: impl Into<String>) {
         say(&self.spec.log, text);
     }
-
-    // --- Starting -----------------------------------------------------------------------------------------------------
 
     fn start(&mut self, context: &Context) {
         match self.stage {
@@ -236,7 +241,7 @@ impl Actor {
             signal_session(identity, Signal::KILL);
             return Err(format!("{name} cannot be watched: {error}"));
         }
-        self.watched.push(Watched { token, identity, purpose, name });
+        self.watched.push(Watched { token, identity, purpose, name, killed: false });
         Ok(identity)
     }
 
@@ -271,14 +276,14 @@ impl Actor {
         }
     }
 
-    // --- Ends of processes --------------------------------------------------------------------------------------------
-
     fn ended(&mut self, token: u64, end: Ended) {
         let Some(at) = self.watched.iter().position(|watched| watched.token == token) else { return };
         let watched = self.watched.remove(at);
         self.output.drain();
         let told = format!("{} {end}", watched.name);
         match (watched.purpose, self.stage) {
+            (_, Stage::Stopping) if watched.killed => self.look(),
+            _ if watched.killed => {}
             (Purpose::Main, Stage::Starting | Stage::Up) => self.failed(told),
             (Purpose::Start, Stage::Starting) if end.well() => self.started(),
             (Purpose::Start, Stage::Starting) => self.failed(told),
@@ -291,194 +296,15 @@ impl Actor {
             }
             (Purpose::Stop | Purpose::Force, Stage::Stopping) => self.stop_ended(watched.purpose, end, &told),
             (Purpose::Force, Stage::Killing) if self.is_unit() && !self.sweeping => self.after_force(),
-            (Purpose::Stop | Purpose::Force, Stage::Killing) if !self.sweeping && self.no_stopping() => self.begin_sweep(),
+            (Purpose::Stop | Purpose::Force, Stage::Killing) if !self.sweeping && self.no_stopping() => self.begin_sweep(true),
             _ => {}
         }
     }
 
     /// No stop script runs.
     fn no_stopping(&self) -> bool {
-        !self.watched.iter().any(|watched| matches!(watched.purpose, Purpose::Stop | Purpose::Force))
+        !self.watched.iter().any(|watched| !watched.killed && matches!(watched.purpose, Purpose::Stop | Purpose::Force))
     }
-
-    fn stop_ended(&mut self, purpose: Purpose, end: Ended, told: &str) {
-        if purpose == Purpose::Force && self.is_unit() {
-            return self.after_force();
-        }
-        if end.well() {
-            self.told = true;
-            return self.look();
-        }
-        if self.forced && purpose == Purpose::Stop && !self.is_unit() {
-            // The script that was killed to be called again.
-            return;
-        }
-        if self.forced {
-            self.say(format!("{told}: what runs is killed"));
-            return self.begin_sweep();
-        }
-        self.say(format!("{told}: it is called again with force"));
-        self.force(&Context::new("", "", "stop"));
-    }
-
-    /// A unit that was killed may be started again by systemd, unless it is stopped as well.
-    fn after_force(&mut self) {
-        let Some(Launch::Unit(unit)) = self.launch() else { return };
-        let Some(systemd) = &self.spec.systemd else { return };
-        if let Err(why) = self.begin(Purpose::Stop, systemd.control(&["stop"], &unit), &Context::default()) {
-            self.say(why);
-            self.begin_sweep();
-        }
-    }
-
-    // --- Stopping -----------------------------------------------------------------------------------------------------
-
-    fn stop(&mut self, context: &Context) {
-        match self.stage {
-            Stage::Down => return (self.report)(AppEvent::Stopped),
-            Stage::Stopping | Stage::Killing => return,
-            Stage::Starting | Stage::Up | Stage::Broken => {}
-        }
-        self.enter(Stage::Stopping);
-        (self.forced, self.told, self.wake, self.nap) = (false, false, None, limits::LOOK);
-        match self.launch() {
-            None => self.stopped(),
-            Some(Launch::Run(_)) => self.terminate(),
-            Some(Launch::Scripts { stop, .. }) => {
-                if let Some(start) = self.of(Purpose::Start) {
-                    self.say("the start script still runs: it is asked to end");
-                    signal_session(start, Signal::TERM);
-                }
-                self.call(Purpose::Stop, vec![self.spec.folder.join(stop).into_os_string()], context);
-            }
-            Some(Launch::Unit(unit)) => match &self.spec.systemd {
-                Some(systemd) => self.call(Purpose::Stop, systemd.control(&["stop"], &unit), context),
-                None => self.stopped(),
-            },
-        }
-    }
-
-    fn terminate(&mut self) {
-        match (self.of(Purpose::Main), self.leader) {
-            (Some(main), _) => signal_one(main, Signal::TERM),
-            (None, Some(leader)) => signal_session(leader, Signal::TERM),
-            (None, None) => {}
-        }
-        self.told = true;
-        self.look();
-    }
-
-    fn of(&self, purpose: Purpose) -> Option<Identity> {
-        self.watched.iter().find(|watched| watched.purpose == purpose).map(|watched| watched.identity)
-    }
-
-    /// Calls a stop script; what cannot even be called leads to killing.
-    fn call(&mut self, purpose: Purpose, command: Vec<OsString>, context: &Context) {
-        let command = if self.is_unit() { command } else { self.scoped(purpose, command) };
-        if let Err(why) = self.begin(purpose, command, context) {
-            self.say(format!("{why}: what runs is killed"));
-            self.begin_sweep();
-        }
-    }
-
-    fn force(&mut self, context: &Context) {
-        match self.stage {
-            Stage::Down => return (self.report)(AppEvent::Stopped),
-            Stage::Killing => return,
-            _ => {}
-        }
-        self.enter(Stage::Stopping);
-        self.kill_scripts();
-        (self.forced, self.told, self.wake, self.nap) = (true, false, None, limits::LOOK);
-        match self.launch() {
-            None => self.stopped(),
-            Some(Launch::Run(_)) => {
-                if let Some(leader) = self.leader {
-                    signal_session(leader, Signal::KILL);
-                }
-                self.told = true;
-                self.look();
-            }
-            Some(_) => self.call_with_force(context),
-        }
-    }
-
-    /// Scripts that hang, with all that they started. A start script that has ended leaves the application, which is not one.
-    fn kill_scripts(&self) {
-        for script in self.watched.iter().filter(|watched| watched.purpose != Purpose::Main) {
-            self.say(format!("{} does not end: it is killed", script.name));
-            signal_session(script.identity, Signal::KILL);
-        }
-    }
-
-    fn call_with_force(&mut self, context: &Context) {
-        match self.launch() {
-            Some(Launch::Scripts { stop, .. }) => {
-                self.call(Purpose::Force, vec![self.spec.folder.join(stop).into_os_string()], context);
-            }
-            Some(Launch::Unit(unit)) => match &self.spec.systemd {
-                Some(systemd) => self.call(Purpose::Force, systemd.control(&["kill", "--signal=SIGKILL"], &unit), context),
-                None => self.stopped(),
-            },
-            Some(Launch::Run(_)) | None => {}
-        }
-    }
-
-    fn kill(&mut self, context: &Context) {
-        if self.sweeping || (self.stage == Stage::Killing && self.wake.is_some()) {
-            return;
-        }
-        let (was_down, was_forced) = (self.stage == Stage::Down, self.forced);
-        self.enter(Stage::Killing);
-        self.kill_scripts();
-        self.forced = true;
-        if was_down || was_forced || matches!(self.launch(), Some(Launch::Run(_)) | None) {
-            return self.begin_sweep();
-        }
-        self.wake = Some(Instant::now() + limits::FORCE);
-        self.call_with_force(context);
-    }
-
-    fn begin_sweep(&mut self) {
-        self.enter(Stage::Killing);
-        (self.sweeping, self.wake) = (true, None);
-        let mut leaders: Vec<Identity> = self.watched.iter().map(|watched| watched.identity).collect();
-        leaders.extend(self.leader.filter(|leader| !leaders.contains(leader)));
-        let (directories, spared) = (self.spec.environment.directories.clone(), self.spec.spared.clone());
-        let (log, orders) = (self.spec.log.clone(), self.orders.clone());
-        let work = move || {
-            let left = sweep(&leaders, &directories, &*spared, &log);
-            // The application's thread may be over.
-            let _ = orders.send(Order::Swept(left));
-        };
-        if let Err(error) = thread::Builder::new().name("app-kill".to_owned()).spawn(work) {
-            self.sweeping = false;
-            self.enter(Stage::Broken);
-            (self.report)(AppEvent::StillHeld(format!("no thread to kill it: {error}")));
-        }
-    }
-
-    fn swept(&mut self, left: &[Holder]) {
-        self.sweeping = false;
-        self.output.drain();
-        if left.is_empty() {
-            return self.stopped();
-        }
-        self.enter(Stage::Broken);
-        (self.report)(AppEvent::StillHeld(describe(left)));
-    }
-
-    fn stopped(&mut self) {
-        self.output.drain();
-        self.enter(Stage::Down);
-        // All of them have ended; what is still to be heard of that means nothing.
-        self.watched.clear();
-        (self.leader, self.wake, self.forced, self.told) = (None, None, false, false);
-        Record::remove(&self.spec.file("app.json"));
-        (self.report)(AppEvent::Stopped);
-    }
-
-    // --- Looking ------------------------------------------------------------------------------------------------------
 
     fn tick(&mut self) {
         match self.stage {
@@ -487,7 +313,7 @@ impl Actor {
             Stage::Stopping => self.look(),
             Stage::Killing if !self.sweeping => {
                 self.kill_scripts();
-                self.begin_sweep();
+                self.begin_sweep(true);
             }
             _ => {}
         }
@@ -503,7 +329,9 @@ impl Actor {
             return;
         }
         if !self.alive() {
-            return self.stopped();
+            // What left its session is still in its scope.
+            let scoped = self.spec.systemd.is_some() && !self.is_unit();
+            return if scoped { self.begin_sweep(false) } else { self.stopped() };
         }
         self.wake = Some(Instant::now() + self.nap);
         let nap = (self.nap * 2).min(limits::LOOK_MAX);
@@ -544,51 +372,4 @@ impl Actor {
         }
         self.wake = Some(Instant::now() + limits::UNIT_LOOK);
     }
-
-    // --- After a restart of the daemon --------------------------------------------------------------------------------
-
-    fn adopt(&mut self) -> Found {
-        let path = self.spec.file("app.json");
-        let record = match Record::read(&path) {
-            Ok(Some(record)) if self.stage == Stage::Down => record,
-            Ok(_) => return Found::Nothing,
-            Err(error) => return Found::Broken(format!("the record of what runs ({}) cannot be read: {error}", path.display())),
-        };
-        self.leader = record.leader;
-        let process = record.leader.and_then(Process::adopt);
-        match (self.launch(), process) {
-            (Some(Launch::Run(_)), Some(process)) => Found::Process(process, Purpose::Main, "the application"),
-            (Some(Launch::Run(_)), None) => Found::Broken("the application ended while no daemon watched it".to_owned()),
-            (Some(Launch::Scripts { .. }), Some(process)) if !record.started => Found::Process(process, Purpose::Start, "the start script"),
-            (Some(Launch::Scripts { .. }), _) if !record.started => {
-                Found::Broken("the start script ended while no daemon watched it".to_owned())
-            }
-            (Some(Launch::Scripts { .. } | Launch::Unit(_)), _) => Found::Up,
-            (None, _) => Found::Nothing,
-        }
-    }
-
-    fn go_on(&mut self, found: Found) {
-        match found {
-            Found::Nothing => {}
-            Found::Broken(why) => self.failed(why),
-            Found::Up => {
-                self.enter(Stage::Up);
-                self.wake = self.is_unit().then(Instant::now);
-            }
-            Found::Process(process, purpose, name) => {
-                self.enter(if purpose == Purpose::Main { Stage::Up } else { Stage::Starting });
-                if let Err(why) = self.watch(process, purpose, name.to_owned()) {
-                    self.failed(why);
-                }
-            }
-        }
-    }
-}
-
-enum Found {
-    Nothing,
-    Up,
-    Broken(String),
-    Process(Process, Purpose, &'static str),
 }

@@ -67,7 +67,7 @@ pub enum AppEvent {
     Failed(String),
     /// Nothing of it runs any more.
     Stopped,
-    /// It was killed, and these processes are still there. [`Application::kill`] may be called again.
+    /// It was killed, and this is still there. [`Application::kill`] may be called again.
     StillHeld(String),
 }
 
@@ -82,7 +82,7 @@ enum Order {
     Adopt(Sender<bool>),
     Ended(u64, super::process::Ended),
     Unit(Result<super::systemd::UnitState, String>),
-    Swept(Vec<fsrepl::node::holders::Holder>),
+    Swept(Option<String>),
     End,
 }
 

@@ -221,7 +221,9 @@ fn a_program_that_ends_at_once_has_not_started() {
     let bench = Bench::command("exit 4");
     let running = bench.start();
     running.app.start(Context::default());
-    assert_eq!(running.next(), AppEvent::Failed("the application exited with status 4".into()));
+    // On a busy machine even this lives for the short moment.
+    let told = Some(running.next()).filter(|event| *event != AppEvent::Started).unwrap_or_else(|| running.next());
+    assert_eq!(told, AppEvent::Failed("the application exited with status 4".into()));
 }
 
 #[test]
@@ -310,13 +312,27 @@ fn a_start_script_that_hangs_is_killed_with_its_grandchildren() {
     assert!(gone(grandchild) && bench.said("stop 1"));
 }
 
-/// Somebody in a session of its own who works in the data.
-fn outsider(bench: &Bench, file: &str) -> u32 {
-    let script = format!("trap '' TERM; echo $$ > {}; while :; do sleep 1000; done", bench.path(file).display());
-    let mut command = std::process::Command::new("setsid");
-    let mut child = command.args(["-f", "sh", "-c", &script]).current_dir(bench.path("data")).spawn().unwrap();
-    child.wait().unwrap();
-    bench.number(file)
+/// Somebody in a session of its own who works in the data, and ends with the test.
+struct Outsider(Identity);
+
+impl Outsider {
+    fn new(bench: &Bench, file: &str) -> Outsider {
+        let script = format!("trap '' TERM; sleep 1000 & echo $$ > {}; wait", bench.path(file).display());
+        let mut command = std::process::Command::new("setsid");
+        let mut child = command.args(["-f", "sh", "-c", &script]).current_dir(bench.path("data")).spawn().unwrap();
+        child.wait().unwrap();
+        Outsider(Identity::of(bench.number(file)).unwrap())
+    }
+
+    fn members(&self) -> Vec<u32> {
+        session(self.0).iter().map(|member| member.pid).collect()
+    }
+}
+
+impl Drop for Outsider {
+    fn drop(&mut self) {
+        crate::module::process::signal_session(self.0, Signal::KILL);
+    }
 }
 
 #[test]
@@ -324,28 +340,23 @@ fn who_holds_the_directories_is_named_and_killed_and_the_spared_are_not() {
     let bench = Bench::command("exec sleep 1000");
     let running = bench.start();
     running.up();
-    let (intruder, engine) = (outsider(&bench, "intruder"), outsider(&bench, "engine"));
-    let leader = Identity::of(engine).unwrap();
-    let engines: Vec<u32> = session(leader).iter().map(|member| member.pid).collect();
-    bench.spared.lock().extend(engines);
-    // What the engine's shell starts anew is its own as well.
-    wait_for("the child", || session(leader).len() == 2);
-    *bench.spared.lock() = session(leader).iter().map(|member| member.pid).collect();
+    let (intruder, engine) = (Outsider::new(&bench, "intruder"), Outsider::new(&bench, "engine"));
+    assert_eq!(engine.members().len(), 2);
+    *bench.spared.lock() = engine.members();
     running.app.kill(stop());
     running.stops();
-    assert!(gone(intruder) && !gone(engine));
-    assert!(bench.said(&format!("kills sh (pid {intruder}: working directory {}", bench.path("data").display())));
-    crate::module::process::signal_session(leader, Signal::KILL);
+    assert!(!intruder.0.lives() && engine.members().len() == 2);
+    assert!(bench.said(&format!("kills sh (pid {}: working directory {}", intruder.0.pid, bench.path("data").display())));
 }
 
 #[test]
 fn killing_works_without_an_application() {
     let bench = Bench::new();
     let running = bench.start();
-    let intruder = outsider(&bench, "intruder");
+    let intruder = Outsider::new(&bench, "intruder");
     running.app.kill(stop());
     running.stops();
-    assert!(gone(intruder));
+    assert!(!intruder.0.lives());
 }
 
 #[test]
@@ -411,7 +422,7 @@ fn pretend(bench: &Bench) -> Systemd {
     let systemctl = bench.script(
         "systemctl",
         &format!(
-            "state={}; echo \"$@\"; case \"$2\" in start) echo active > $state;; stop) echo inactive > $state;; kill) echo failed > $state;; \
+            "state={}; echo \"$@\" | tee -a $state.asked; [ -e $state.stuck ] && [ \"$2\" != show ] && exit 0; case \"$2\" in start) echo active > $state;; stop) echo inactive > $state;; kill) echo failed > $state;; \
              show) echo ActiveState=$(cat $state); echo SubState=x; echo Result=exit-code;; esac",
             state.display()
         ),
@@ -450,5 +461,23 @@ fn under_systemd_the_application_has_a_scope_of_its_own() {
     assert_eq!((record.leader.unwrap().pid, record.started), (pid, true));
     running.app.stop(stop());
     running.stops();
+    // Who left the session is in the scope.
+    assert!(fs::read_to_string(bench.path("data/state.asked")).unwrap().contains("kill --signal=SIGKILL -- understudy-db.scope"));
     assert!(!Path::new(&bench.path("run/db.app.json")).exists());
+}
+
+#[test]
+fn a_unit_that_cannot_be_killed_is_not_called_stopped() {
+    let mut bench = Bench::new();
+    bench.systemd = Some(pretend(&bench));
+    bench.launch = Some(Launch::Unit("db.service".into()));
+    let running = bench.start();
+    running.up();
+    fs::write(bench.path("data/state.stuck"), "").unwrap();
+    running.app.kill(stop());
+    assert_eq!(running.next(), AppEvent::StillHeld("unit db.service is active (x, exit-code)".into()));
+    assert!(running.app.is_running());
+    fs::remove_file(bench.path("data/state.stuck")).unwrap();
+    running.app.kill(stop());
+    running.stops();
 }

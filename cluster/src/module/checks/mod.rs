@@ -28,6 +28,9 @@ use std::time::SystemTime;
 #[cfg(doc)]
 use super::limits;
 
+/// Tells whether a module serves on this node, or why it does not.
+pub type Serves = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
 /// What checks need to know.
 #[derive(Clone)]
 pub struct Setup {
@@ -39,8 +42,8 @@ pub struct Setup {
     pub context: Arc<dyn Fn() -> Context + Send + Sync>,
     /// systemd, where it runs.
     pub systemd: Option<Systemd>,
-    /// Whether another module serves on this node, or why it does not. Must not block for long.
-    pub module: Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>,
+    /// Asked about other modules. Must not block for long.
+    pub module: Serves,
 }
 
 /// What came of checks.

@@ -148,13 +148,13 @@ fn a_check_that_hangs_fails_and_delays_no_other() {
     let pid = bench.temp.path().join("pid");
     let hang = format!("(sh -c 'echo $$ > {}; sleep 1000') & sleep 1000", pid.display());
     let timing = bench.script("hang", &hang, OnFailure::Restart);
-    (timing.timeout, timing.fall) = (Duration::from_secs(2), 1);
+    (timing.timeout, timing.fall) = (Duration::from_secs(4), 1);
     bench.file("sql", OnFailure::Restart);
     let (checks, events) = bench.start();
     checks.application(true);
     assert_eq!(next(&events), passed("sql"));
     let (_, why) = fails(&events, "hang");
-    assert!(why.contains("hung for 2s and was killed"), "{why}");
+    assert!(why.contains("hung for 4s and was killed"), "{why}");
     let grandchild = fs::read_to_string(pid).unwrap().trim().parse().unwrap();
     drop(checks);
     wait_for("the grandchild's end", || Stat::read(grandchild).is_none_or(|stat| stat.over()));

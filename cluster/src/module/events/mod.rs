@@ -162,8 +162,7 @@ impl EventLog {
             let skip = state.recent.len().saturating_sub(count);
             return Ok(state.recent.iter().skip(skip).cloned().collect());
         }
-        drop(state);
-        files::last(&self.path(), count)
+        files::last(state.files.path(), count)
     }
 
     /// Up to `most` events after number `after`, oldest first. Waits for the first one, at most for `patience`. A gap
@@ -180,19 +179,15 @@ impl EventLog {
         if after + 1 >= oldest {
             return state.recent.iter().filter(|entry| entry.seq > after).take(most).cloned().collect();
         }
-        let recent: Vec<Entry> = state.recent.iter().take(most).cloned().collect();
-        drop(state);
-        // Who is that far behind reads what the disk has; what it has not is not missed for long.
-        files::after(&self.path(), after, most).ok().filter(|found| !found.is_empty()).unwrap_or(recent)
+        // Who is that far behind reads what the disk has. The lock stays taken: files that are put aside meanwhile would be
+        // missed.
+        let found = files::after(state.files.path(), after, most).unwrap_or_default();
+        if found.is_empty() { state.recent.iter().take(most).cloned().collect() } else { found }
     }
 
     /// Number of the last event: where who follows begins.
     pub fn position(&self) -> u64 {
         self.state.lock().last
-    }
-
-    fn path(&self) -> std::path::PathBuf {
-        self.state.lock().files.path().to_owned()
     }
 }
 
