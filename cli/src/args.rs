@@ -80,6 +80,8 @@ pub enum Command {
     Resync(ResyncArgs),
     /// Show, or remove, what was kept of changes that lost against the other server's
     Kept(KeptArgs),
+    /// Look for mistakes in the configuration
+    Config(ConfigArgs),
     /// Make a key file for a pair of servers
     Keygen(KeygenArgs),
     /// Show all of it on this machine: two hosts, 100,000 files, a kill, and nothing lost
@@ -217,6 +219,36 @@ pub struct KeptArgs {
     /// The replica [default: all of this server], then `remove ID` to remove one
     #[arg(value_name = "[NAME] [remove ID", num_args = 0..=3)]
     pub words: Vec<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Find every mistake before anything starts; ends with code 2 if there is one
+    Check(ConfigCheckArgs),
+}
+
+const CONFIG_CHECK_EXAMPLES: &str = "\
+Examples:
+  Everything in /etc/understudy, and this machine:   understudy config check
+  One module's file while it is being written:       understudy config check modules/db/module.toml
+
+Every mistake is a line of its own: file, line and key, what is there, and what was expected.";
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = CONFIG_CHECK_EXAMPLES)]
+pub struct ConfigCheckArgs {
+    /// Only these files [default: all of the configuration, and whether this machine has what it needs]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Check this machine as the node of that name [default: the node whose address it has]
+    #[arg(long, value_name = "NAME", conflicts_with = "files")]
+    pub node: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]
