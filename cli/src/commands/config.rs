@@ -56,7 +56,7 @@ impl Report {
 
     /// The first mistake stands for all in the one line of the failure.
     fn failure(&self) -> Option<Failure> {
-        let first = self.problems.first().map(Problem::to_string).or_else(|| self.errors().next().map(Finding::to_string))?;
+        let first = self.problems.first().map(Problem::to_string).or_else(|| self.errors().next().map(words))?;
         let why = match self.mistakes() {
             1 => first,
             count => format!("{first} (and {} more)", count - 1),
@@ -64,6 +64,11 @@ impl Report {
         let cure = "correct it, then run `understudy config check` again";
         Some(Failure::new(FailureKind::Usage, "the configuration has mistakes", why, cure))
     }
+}
+
+/// A finding without its severity and its cure: the failure has its own.
+fn words(finding: &Finding) -> String {
+    format!("{}: {}", finding.subject, finding.text)
 }
 
 /// Everything in a configuration directory, and this machine if it is one of the nodes.
