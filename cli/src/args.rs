@@ -82,6 +82,8 @@ pub enum Command {
     Kept(KeptArgs),
     /// Remember for clusters, on a third host, which of their isolated nodes goes on
     Witness(WitnessArgs),
+    /// Look for mistakes in the configuration
+    Config(ConfigArgs),
     /// Make a key file for a pair of servers
     Keygen(KeygenArgs),
     /// Show all of it on this machine: two hosts, 100,000 files, a kill, and nothing lost
@@ -240,6 +242,36 @@ pub struct WitnessArgs {
     /// Directory with one key file (mode 0600) for each cluster
     #[arg(long, value_name = "DIR")]
     pub keys: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Find every mistake before anything starts; ends with code 2 if there is one
+    Check(ConfigCheckArgs),
+}
+
+const CONFIG_CHECK_EXAMPLES: &str = "\
+Examples:
+  Everything in /etc/understudy, and this machine:   understudy config check
+  One module's file while it is being written:       understudy config check modules/db/module.toml
+
+Every mistake is a line of its own: file, line and key, what is there, and what was expected.";
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = CONFIG_CHECK_EXAMPLES)]
+pub struct ConfigCheckArgs {
+    /// Only these files [default: all of the configuration, and whether this machine has what it needs]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Check this machine as the node of that name [default: the node whose address it has]
+    #[arg(long, value_name = "NAME", conflicts_with = "files")]
+    pub node: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -101,6 +101,16 @@ fn values_are_checked_where_they_enter() {
 }
 
 #[test]
+fn config_check_takes_files_or_a_node() {
+    let Command::Config(args) = parse(&["config", "check", "a/cluster.toml", "b/module.toml"]).command else { panic!("config") };
+    let ConfigCommand::Check(check) = args.command;
+    assert_eq!((check.files.len(), check.node), (2, None));
+    assert!(matches!(parse(&["config", "check", "--json"]).command, Command::Config(_)));
+    assert!(refused(&["config", "check", "x.toml", "--node", "a"]).contains("--node"));
+    assert!(refused(&["config", "chekc"]).contains("check"));
+}
+
+#[test]
 fn help_tells_the_essentials() {
     let mut root = Cli::command();
     root.build();
@@ -109,6 +119,7 @@ fn help_tells_the_essentials() {
         ("receive", &["DIR", "--listen", "--key", "--insecure", "--discard-local", "Examples:", "SIGTERM"]),
         ("status", &["NAME", "--json", "--run"]),
         ("sync", &["NAME", "--timeout", "disks of both"]),
+        ("config", &["check", "mistakes"]),
         ("keygen", &["FILE", "key"]),
         ("demo", &["--keep", "--files", "--seconds"]),
         ("completions", &["SHELL"]),

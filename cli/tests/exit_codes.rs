@@ -67,3 +67,20 @@ fn a_key_file_is_private_and_never_overwritten() {
     fails(tmp.path(), &["keygen", name], 1, name);
     assert_eq!(std::fs::read(&file).expect("still there"), before);
 }
+
+#[test]
+fn mistakes_in_a_configuration_are_lines_and_one_failure() {
+    let tmp = tempfile::tempdir().expect("a directory");
+    let dir = tmp.path().to_str().expect("a name");
+    std::fs::write(tmp.path().join("cluster.toml"), "schema = 1\nnmae = \"c\"\n").expect("written");
+    let output = understudy(tmp.path(), &["--config", dir, "config", "check"]);
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stdout.lines().count(), 4, "{stdout}");
+    assert!(stdout.contains("cluster.toml:2: nmae: found an unknown key, expected `name`?"), "{stdout}");
+    assert!(stderr.lines().count() == 1 && stderr.contains("(and 3 more)"), "{stderr}");
+    let output = understudy(tmp.path(), &["--config", dir, "--json", "config", "check"]);
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(told.starts_with('{') && told.contains("\"ok\":false") && told.contains("\"line\":2"), "{told}");
+}

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod completions;
+mod config;
 mod demo;
 mod kept;
 mod keygen;
@@ -26,6 +27,7 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Resync(args) => resync::run(args, global),
         Command::Kept(args) => kept::run(args, global),
         Command::Witness(args) => witness::run(args, global),
+        Command::Config(args) => config::run(args, global),
         Command::Keygen(args) => keygen::run(args, global),
         Command::Demo(args) => demo::run(args, global),
         Command::Completions(args) => completions::run(args),

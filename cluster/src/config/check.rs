@@ -229,6 +229,7 @@ fn virtual_ips(module: &Module, interfaces: &[Interface], findings: &mut Finding
 
 fn by_subnet(address: IpAddr, prefix: u8, interfaces: &[Interface], findings: &mut Findings<'_>) {
     let mut names: Vec<&str> = interfaces.iter().filter(|known| known.reaches(address)).map(|known| known.name.as_str()).collect();
+    names.sort_unstable();
     names.dedup();
     match names.as_slice() {
         [] => findings.error(

@@ -96,7 +96,7 @@ pub fn compare(a: &Facts, b: &Facts) -> Vec<Finding> {
     }
     owners(a, b, &mut findings);
     owners(b, a, &mut findings);
-    all.sort_by(|x, y| y.severity.cmp(&x.severity));
+    all.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     all.dedup();
     all
 }

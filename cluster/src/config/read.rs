@@ -152,7 +152,7 @@ impl<'d> Section<'d> {
         let asked = self.asked.borrow();
         for (key, _) in self.table {
             let (word, at) = (&**key.get_ref(), key.span().start);
-            if asked.iter().any(|known| *known == word) {
+            if asked.contains(&word) {
                 continue;
             }
             let expected = match words::nearest(word, asked.iter().copied()) {

@@ -48,7 +48,7 @@ pub(super) fn port(at: SocketAddr, udp: bool) -> Held {
 /// Name of the process with a socket on that port.
 fn holder(at: SocketAddr, udp: bool) -> Option<String> {
     let tables = if udp { ["udp", "udp6"] } else { ["tcp", "tcp6"] };
-    let text: String = tables.iter().filter_map(|table| fs::read_to_string(format!("/proc/self/net/{table}")).ok()).collect();
+    let text: String = tables.iter().filter_map(|table| fs::read_to_string(format!("/proc/thread-self/net/{table}")).ok()).collect();
     let sockets = sockets(&text, at.port(), udp);
     let processes = fs::read_dir("/proc").ok()?.flatten();
     for process in processes.filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit())) {
@@ -101,8 +101,8 @@ impl Interface {
 /// The networks that interfaces of this machine are in.
 pub(super) fn interfaces() -> Vec<Interface> {
     let read = |file| fs::read_to_string(file).unwrap_or_default();
-    let mut all = ipv4(&read("/proc/self/net/route"));
-    all.extend(ipv6(&read("/proc/self/net/if_inet6")));
+    let mut all = ipv4(&read("/proc/thread-self/net/route"));
+    all.extend(ipv6(&read("/proc/thread-self/net/if_inet6")));
     all
 }
 
@@ -132,7 +132,7 @@ fn ipv6(addresses: &str) -> Vec<Interface> {
 
 /// Whether there is an interface of that name in this network namespace.
 pub(super) fn has_interface(name: &str) -> bool {
-    let devices = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    let devices = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
     devices.lines().any(|line| line.split_once(':').is_some_and(|(device, _)| device.trim() == name))
 }
 

@@ -1,6 +1,7 @@
 //! Files on disk, good and bad, and what is said about them.
 
 mod bad;
+mod document;
 mod good;
 mod random;
 
