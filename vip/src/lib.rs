@@ -6,3 +6,4 @@
 
 pub mod address;
 pub mod announce;
+pub mod farm;
