@@ -83,6 +83,8 @@ pub struct Membership {
     number: u64,
     /// What the filter does, as far as was reported.
     loaded: Option<Plan>,
+    /// The last plan, and what it was made from: making one goes through all buckets.
+    planned: Option<(Map, Vec<Former>, Known, Plan)>,
 }
 
 impl Membership {
@@ -109,6 +111,7 @@ impl Membership {
             next_beat: now,
             number: 0,
             loaded: None,
+            planned: None,
         }
     }
 
@@ -147,7 +150,9 @@ impl Membership {
             self.lead(now);
         }
         let mut actions = Vec::new();
-        if let Some(plan) = self.plan().filter(|plan| self.loaded.as_ref() != Some(plan)) {
+        if let Some(plan) = self.plan().cloned()
+            && self.loaded.as_ref() != Some(&plan)
+        {
             actions.push(Action::Load(plan));
         }
         if now >= self.next_beat {
@@ -329,20 +334,29 @@ impl Membership {
         }
     }
 
-    fn plan(&self) -> Option<Plan> {
+    fn plan(&mut self) -> Option<&Plan> {
         let map = self.map.as_ref()?;
-        let mut macs = BTreeMap::new();
-        let mut dropped = Members::NONE;
-        for member in map.live().without(self.me).iter() {
-            let peer = &self.peers[&member];
-            if peer.macs.len() == self.macs.len() && map.seat(member).is_some_and(|seat| seat.run == peer.run) {
-                macs.insert(member, peer.macs.clone());
+        let known = self.known(map);
+        let made_from = |planned: &&(Map, Vec<Former>, Known, Plan)| planned.0 == *map && planned.1 == self.former && planned.2 == known;
+        if self.planned.as_ref().filter(made_from).is_none() {
+            let plan = Plan::new(&self.shares, map, &self.former, self.me, known.clone());
+            self.planned = Some((map.clone(), self.former.clone(), known, plan));
+        }
+        self.planned.as_ref().map(|(.., plan)| plan)
+    }
+
+    fn known(&self, map: &Map) -> Known {
+        let mut known = Known { seated: self.seated(map), macs: BTreeMap::new(), dropped: Members::NONE };
+        for seat in map.seats.iter().filter(|seat| seat.member != self.me) {
+            let Some(peer) = self.peers.get(&seat.member).filter(|peer| peer.run == seat.run) else { continue };
+            if peer.macs.len() == self.macs.len() {
+                known.macs.insert(seat.member, peer.macs.clone());
             }
             if peer.loaded >= map.stamp {
-                dropped = dropped.with(member);
+                known.dropped = known.dropped.with(seat.member);
             }
         }
-        Some(Plan::new(&self.shares, map, &self.former, self.me, Known { macs, dropped }))
+        known
     }
 
     fn beat(&mut self, now: Duration) -> Beat {

@@ -42,8 +42,11 @@ pub struct Plan {
 }
 
 /// What is known of the others when a plan is made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
+    /// Is this run of this server in the map? Otherwise it takes nothing and answers no ARP, whatever the map
+    /// gives to its number.
+    pub seated: bool,
     /// MAC addresses of living servers.
     pub macs: BTreeMap<Member, Vec<Mac>>,
     /// Those that have loaded the map's rules: they have dropped what is not theirs any more.
@@ -58,7 +61,7 @@ impl Plan {
         others.remove(&me);
         let runs = runs(shares, map, former, reachable);
         let waiting = |run: &Run| run.former.iter().any(|member| member != me && !known.dropped.has(member));
-        let mine = runs.iter().filter(|run| run.owner == Some(me) && !waiting(run));
+        let mine = runs.iter().filter(|run| known.seated && run.owner == Some(me) && !waiting(run));
         let mut accepting: Vec<(u32, u32)> = Vec::new();
         for run in mine {
             match accepting.last_mut() {
@@ -66,7 +69,7 @@ impl Plan {
                 _ => accepting.push((run.from, run.to)),
             }
         }
-        Plan { stamp: map.stamp, me, others, arp: map.arp == Some(me), runs, accepting }
+        Plan { stamp: map.stamp, me, others, arp: known.seated && map.arp == Some(me), runs, accepting }
     }
 
     /// The owner of a bucket.
@@ -138,7 +141,7 @@ mod tests {
 
     fn plan(map: &Map, former: &[Former], me: Member, dropped: &[Member]) -> Plan {
         let macs = map.live().iter().map(|member| (member, vec![[2, 0, 0, 0, 0, member]])).collect();
-        Plan::new(&shares(), map, former, me, Known { macs, dropped: set(dropped) })
+        Plan::new(&shares(), map, former, me, Known { seated: true, macs, dropped: set(dropped) })
     }
 
     fn total(ranges: &[(u32, u32)]) -> u32 {
@@ -192,7 +195,7 @@ mod tests {
     #[test]
     fn who_cannot_be_reached_is_not_sent_to() {
         let map = map(1, &[0, 1, 2], &[(0, 1), (1, 1), (2, 1)]);
-        let known = Known { macs: BTreeMap::from([(1, vec![[2, 0, 0, 0, 0, 1]])]), dropped: Members::NONE };
+        let known = Known { seated: true, macs: BTreeMap::from([(1, vec![[2, 0, 0, 0, 0, 1]])]), dropped: Members::NONE };
         let plan = Plan::new(&shares(), &map, &[], 0, known);
         assert!(plan.runs.iter().all(|run| run.owner != Some(2)));
     }

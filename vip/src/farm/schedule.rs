@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_late_caller_announces_once() {
-        assert_eq!(times(4_000, 1_500), [0, 1_500, 3_000]);
+        assert_eq!(times(4_500, 1_500), [0, 1_500, 3_000]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ fn plan(farm: &Settings, seats: &[(Member, u64)], arp: Member, past: &[Former]) 
     let live: Members = seats.iter().map(|seat| seat.member).collect();
     let map = Map { stamp: Stamp { epoch: 9, by: Reverse(0) }, arp: Some(arp), serving: live, seats, former: Vec::new() };
     let macs = live.iter().map(|member| (member, vec![[2, 0, 0, 0, 0, member]; 2])).collect();
-    Plan::new(&farm.shares(), &map, past, 0, Known { macs, dropped: live })
+    Plan::new(&farm.shares(), &map, past, 0, Known { seated: true, macs, dropped: live })
 }
 
 #[test]
