@@ -7,3 +7,4 @@ pub mod announce;
 pub mod interface;
 pub mod manager;
 mod netlink;
+pub mod farm;
