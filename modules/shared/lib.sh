@@ -87,10 +87,12 @@ alive() {
 named() {
     named_pid=$1
     shift
-    alive "$named_pid" || return 1
     { read -r named_comm < "/proc/$named_pid/comm"; } 2> /dev/null || return 1
     for named_name; do
-        [ "$named_comm" = "$named_name" ] && return 0
+        if [ "$named_comm" = "$named_name" ]; then
+            alive "$named_pid"
+            return
+        fi
     done
     return 1
 }
@@ -106,6 +108,22 @@ working_in() {
         [ "$(readlink "$working_proc/ns/pid")" = "$(readlink /proc/self/ns/pid)" ] || continue
         if named "${working_proc#/proc/}" "$@"; then
             printf '%s\n' "${working_proc#/proc/}"
+        fi
+    done
+}
+
+# in_session_of NAME PROGRAM...: PIDs of these programs in the session that `launch NAME` made. Workers are found by it when
+# their master was killed.
+in_session_of() {
+    { read -r session_leader session_since < "$APP_RUN/$1.pid"; } 2> /dev/null || return 0
+    # The number was given to another process: nobody of that session is left.
+    if alive "$session_leader" && [ "$(stat_field 20 "$session_leader")" != "$session_since" ]; then
+        return 0
+    fi
+    shift
+    for session_proc in /proc/[0-9]*; do
+        if named "${session_proc#/proc/}" "$@" && [ "$(stat_field 4 "${session_proc#/proc/}")" = "$session_leader" ]; then
+            printf '%s\n' "${session_proc#/proc/}"
         fi
     done
 }
