@@ -27,16 +27,7 @@ processes() {
             active | activating | reloading | deactivating) say "$UNIT_USED" ;;
         esac
     else
-        { read -r app_leader app_since < "$APP_RUN/application.pid"; } 2> /dev/null || return 0
-        if alive "$app_leader" && [ "$(stat_field 20 "$app_leader")" != "$app_since" ]; then
-            return 0
-        fi
-        for app_proc in /proc/[0-9]*; do
-            app_pid=${app_proc#/proc/}
-            if [ "$(stat_field 4 "$app_pid")" = "$app_leader" ] && alive "$app_pid"; then
-                printf '%s\n' "$app_pid"
-            fi
-        done
+        in_session_of application
     fi
 }
 

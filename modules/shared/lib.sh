@@ -64,23 +64,27 @@ must_be_user() { id -u "$1" > /dev/null 2>&1 || fail "there is no user '$1' on t
 
 # ---- processes -------------------------------------------------------------------------------------------------------
 
-# field NUMBER PID: a field of /proc/PID/stat counted after the name (1 is the state, 20 the start time).
-stat_field() {
+# read_stat NUMBER PID: sets stat_value to a field of /proc/PID/stat counted after the name (1 is the state, 4 the session, 20
+# the start time). The name may hold blanks and brackets, so counting begins behind its end.
+read_stat() {
     { read -r stat_line < "/proc/$2/stat"; } 2> /dev/null || return 1
     stat_line=${stat_line##*) }
-    # The fields are numbers and one letter: splitting is what is wanted.
+    stat_number=$1
+    # The rest is numbers and one letter: splitting is what is wanted.
     # shellcheck disable=SC2086
-    set -- "$1" $stat_line
-    stat_n=$1
-    shift "$stat_n"
-    printf '%s\n' "$1"
+    set -- $stat_line
+    shift $((stat_number - 1))
+    stat_value=$1
 }
+
+# since PID: its start time, with the number the identity of a process.
+since() { read_stat 20 "$1" && printf '%s\n' "$stat_value"; }
 
 # alive PID: it exists and is not a zombie that nobody has collected yet.
 alive() {
     [ -n "${1:-}" ] || return 1
-    alive_state=$(stat_field 1 "$1") || return 1
-    [ "$alive_state" != Z ] && [ "$alive_state" != X ]
+    read_stat 1 "$1" || return 1
+    [ "$stat_value" != Z ] && [ "$stat_value" != X ]
 }
 
 # named PID NAME...: the process lives and is one of these programs.
@@ -112,18 +116,22 @@ working_in() {
     done
 }
 
-# in_session_of NAME PROGRAM...: PIDs of these programs in the session that `launch NAME` made. Workers are found by it when
-# their master was killed.
+# in_session_of NAME [PROGRAM...]: PIDs (of these programs, or all) in the session that `launch NAME` made. Workers are found by
+# it when their master was killed.
 in_session_of() {
     { read -r session_leader session_since < "$APP_RUN/$1.pid"; } 2> /dev/null || return 0
     # The number was given to another process: nobody of that session is left.
-    if alive "$session_leader" && [ "$(stat_field 20 "$session_leader")" != "$session_since" ]; then
+    if alive "$session_leader" && [ "$(since "$session_leader")" != "$session_since" ]; then
         return 0
     fi
     shift
     for session_proc in /proc/[0-9]*; do
-        if named "${session_proc#/proc/}" "$@" && [ "$(stat_field 4 "${session_proc#/proc/}")" = "$session_leader" ]; then
-            printf '%s\n' "${session_proc#/proc/}"
+        session_pid=${session_proc#/proc/}
+        read_stat 4 "$session_pid" || continue
+        [ "$stat_value" = "$session_leader" ] || continue
+        alive "$session_pid" || continue
+        if [ $# -eq 0 ] || named "$session_pid" "$@"; then
+            printf '%s\n' "$session_pid"
         fi
     done
 }
@@ -177,14 +185,14 @@ launch() {
         ) &
         launch_pid=$!
     fi
-    printf '%s %s\n' "$launch_pid" "$(stat_field 20 "$launch_pid")" > "$APP_RUN/$launch_name.pid"
+    printf '%s %s\n' "$launch_pid" "$(since "$launch_pid")" > "$APP_RUN/$launch_name.pid"
 }
 
 # launched NAME: prints the PID of what `launch` started if it still lives; a PID that was given to another process since
 # is recognised by its start time.
 launched() {
     { read -r launched_pid launched_since < "$APP_RUN/$1.pid"; } 2> /dev/null || return 0
-    if alive "$launched_pid" && [ "$(stat_field 20 "$launched_pid")" = "$launched_since" ]; then
+    if alive "$launched_pid" && [ "$(since "$launched_pid")" = "$launched_since" ]; then
         printf '%s\n' "$launched_pid"
     fi
 }

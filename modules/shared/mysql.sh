@@ -27,8 +27,12 @@ find_server() {
     [ -d "$MYSQL_DATA/mysql" ] || fail "$MYSQL_DATA holds no $PRODUCT data (no folder 'mysql'): create it, or correct MYSQL_DATA"
     must_be_user "$MYSQL_USER"
     my_real_data=$(readlink -f "$MYSQL_DATA")
+    # These are lists of words.
+    # shellcheck disable=SC2086
     my_server=$(first_of $SERVER_PROGRAMS) || exit 1
+    # shellcheck disable=SC2086
     my_client=$(first_of $CLIENT_PROGRAMS) || exit 1
+    # shellcheck disable=SC2086
     my_admin=$(first_of $ADMIN_PROGRAMS) || exit 1
     case $MYSQL_UNIT in
         none) ;;
