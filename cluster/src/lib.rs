@@ -13,6 +13,7 @@ pub mod failover;
 pub mod heartbeat;
 pub mod quorum;
 pub mod replica;
+pub mod templates;
 
 use serde::{Deserialize, Serialize};
 
