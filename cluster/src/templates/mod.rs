@@ -200,8 +200,7 @@ fn quoted(word: &str) -> String {
 }
 
 fn read(source: &listing::Source) -> Template {
-    let description: Description =
-        toml::from_str(source.description).expect("a test reads every template.toml that is compiled in");
+    let description: Description = toml::from_str(source.description).expect("a test reads every template.toml that is compiled in");
     debug_assert_eq!(description.schema, SCHEMA);
     debug_assert_eq!(description.files.len() + description.shared.len() + 1, source.files.len());
     Template {

@@ -1,6 +1,6 @@
 //! Every template makes a module that can be read, with few values and with all.
 
-use super::{Error, Rendered, Template, Values, ValueKind, find, listing, render, templates};
+use super::{Error, Rendered, Template, ValueKind, Values, find, listing, render, templates};
 use std::path::Path;
 
 fn values(template: &Template, wanted: impl Fn(&super::Key) -> bool) -> Values {
@@ -34,8 +34,19 @@ fn must_be_a_module(template: &Template, files: &[Rendered]) {
         assert!(file.executable && file.bytes.starts_with(b"#!/bin/sh\n"), "{}: {script}", template.name);
     }
     let known = [
-        "schema", "kind", "nodes", "preferred_node", "failback", "boot", "ack", "replicate", "virtual_ip", "application", "check",
-        "variables", "load_balancing",
+        "schema",
+        "kind",
+        "nodes",
+        "preferred_node",
+        "failback",
+        "boot",
+        "ack",
+        "replicate",
+        "virtual_ip",
+        "application",
+        "check",
+        "variables",
+        "load_balancing",
     ];
     for key in module.keys() {
         assert!(known.contains(&key.as_str()), "{}: {key} is no key of a module", template.name);
@@ -152,7 +163,11 @@ fn values_are_checked() {
         (ValueKind::Name, &["node1", "postgresql@15-main.service"], &["", "a b", "-x", "a\"b", "a\nb"]),
         (ValueKind::Names, &["a", "a,b", "a, b"], &["", "a,,b", "a;b"]),
         (ValueKind::Patterns, &["/a/**", "/a,/b"], &["a", "/a,b", "/"]),
-        (ValueKind::Address, &["10.0.0.1/24", "fd00::1/64"], &["10.0.0.1", "10.0.0.1/33", "10.0.0.1/0", "x/24", "0.0.0.0/8", "224.0.0.1/24"]),
+        (
+            ValueKind::Address,
+            &["10.0.0.1/24", "fd00::1/64"],
+            &["10.0.0.1", "10.0.0.1/33", "10.0.0.1/0", "x/24", "0.0.0.0/8", "224.0.0.1/24"],
+        ),
         (ValueKind::Directory, &["/a", "/a b/c"], &["", "/", "a", "/a/", "/a/../b", "/a//b", "/a\n"]),
         (ValueKind::Port, &["1", "65535"], &["0", "65536", "x", ""]),
         (ValueKind::Number, &["30"], &["0", "-1", "x"]),

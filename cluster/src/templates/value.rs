@@ -103,9 +103,7 @@ fn is_address(value: &str) -> bool {
     let Some((address, prefix)) = value.split_once('/') else { return false };
     let Ok(address) = address.parse::<IpAddr>() else { return false };
     let longest = if address.is_ipv4() { 32 } else { 128 };
-    !address.is_unspecified()
-        && !address.is_multicast()
-        && prefix.parse::<u8>().is_ok_and(|length| (1..=longest).contains(&length))
+    !address.is_unspecified() && !address.is_multicast() && prefix.parse::<u8>().is_ok_and(|length| (1..=longest).contains(&length))
 }
 
 fn is_path(value: &str) -> bool {
