@@ -26,6 +26,7 @@ pub mod module;
 pub mod quorum;
 pub mod replica;
 pub mod witness;
+pub mod templates;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,3 @@
+# podman needs no daemon.
+# shellcheck shell=sh disable=SC2034
+ENGINE=podman
