@@ -80,6 +80,11 @@ pub enum Command {
     Resync(ResyncArgs),
     /// Show, or remove, what was kept of changes that lost against the other server's
     Kept(KeptArgs),
+    /// Run this node of a cluster
+    Daemon(DaemonArgs),
+    /// The engine of a module, as the daemon starts it
+    #[command(hide = true)]
+    Engine(EngineArgs),
     /// Remember for clusters, on a third host, which of their isolated nodes goes on
     Witness(WitnessArgs),
     /// Look for mistakes in the configuration
@@ -107,6 +112,22 @@ pub struct Protection {
     /// No key: anybody who reaches the port can read and change the data
     #[arg(long)]
     pub insecure: bool,
+}
+
+/// The daemon of a node.
+#[derive(Clone, Debug, Args)]
+pub struct DaemonArgs {
+    /// Which node of cluster.toml this is; found by the addresses of this machine if it is not named
+    #[arg(long, value_name = "NODE")]
+    pub node: Option<String>,
+}
+
+/// One engine.
+#[derive(Clone, Debug, Args)]
+pub struct EngineArgs {
+    /// What the daemon has written for it
+    #[arg(value_name = "SPECIFICATION")]
+    pub spec: PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -20,13 +20,13 @@ pub mod durable;
 pub mod engine;
 pub mod failover;
 pub mod heartbeat;
+pub mod module;
 pub mod net;
 pub mod ping;
-pub mod module;
 pub mod quorum;
 pub mod replica;
-pub mod witness;
 pub mod templates;
+pub mod witness;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NodeId(pub u16);
+
+/// Tells systemd, where it started this process, that commands are answered.
+pub fn ready() -> std::io::Result<()> {
+    sd_notify::notify(false, &[sd_notify::NotifyState::Ready])
+}
 
 /// A moment of this process' own clock: the time since an arbitrary start. It never goes back, may stand still while the
 /// process does not run, and is never compared with another process' clock.

@@ -4,7 +4,7 @@
 
 pub mod address;
 pub mod announce;
+pub mod farm;
 pub mod interface;
 pub mod manager;
 mod netlink;
-pub mod farm;

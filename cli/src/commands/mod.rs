@@ -2,7 +2,9 @@
 
 mod completions;
 mod config;
+mod daemon;
 mod demo;
+mod engine;
 mod kept;
 mod keygen;
 mod man;
@@ -26,6 +28,8 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Sync(args) => sync::run(args, global),
         Command::Resync(args) => resync::run(args, global),
         Command::Kept(args) => kept::run(args, global),
+        Command::Daemon(args) => daemon::run(args, global),
+        Command::Engine(args) => engine::run(args, global),
         Command::Witness(args) => witness::run(args, global),
         Command::Config(args) => config::run(args, global),
         Command::Keygen(args) => keygen::run(args, global),

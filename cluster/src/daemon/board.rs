@@ -102,7 +102,10 @@ impl Board {
     pub fn add(&self, node: &str, module: &str, snapshot: Snapshot) -> Desired {
         let desired: Desired =
             fs::read(self.wish_file(module)).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        let log = EventLog::open(&self.log_file(module), node, module, LOG_BYTES, LOGS).map_err(|why| tracing::warn!(module, %why, "no log of events")).ok().map(Arc::new);
+        let log = EventLog::open(&self.log_file(module), node, module, LOG_BYTES, LOGS)
+            .map_err(|why| tracing::warn!(module, %why, "no log of events"))
+            .ok()
+            .map(Arc::new);
         let shown = Shown { facts: None, snapshot: Snapshot { since: rfc3339(SystemTime::now()), ..snapshot } };
         self.inner.lock().own.insert(module.to_owned(), Entry { shown, desired: desired.clone(), log });
         desired

@@ -48,12 +48,9 @@ fn one(node: &Arc<Node>, caller: &Caller, message: Message) -> Message {
             let args = serde_json::from_str(&args).unwrap_or_default();
             match operator::here(node, &verb, &args) {
                 Ok(value) => Message::Result(value.to_string()),
-                Err(failure) => Message::Failure {
-                    exit: failure.kind.exit_code(),
-                    what: failure.what,
-                    why: failure.why,
-                    cure: failure.cure,
-                },
+                Err(failure) => {
+                    Message::Failure { exit: failure.kind.exit_code(), what: failure.what, why: failure.why, cure: failure.cure }
+                }
             }
         }
         _ => Message::error("no_request", "that is an answer, not a request"),

@@ -17,8 +17,8 @@ pub mod http;
 mod mirror;
 mod modules;
 mod node;
-mod parts;
 pub mod operator;
+mod parts;
 mod snapshot;
 mod solo;
 mod stop;
@@ -94,11 +94,8 @@ pub fn run(options: &Options, ready: impl FnOnce()) -> Result<(), Failure> {
     let control = Control::start(&socket_directory(&options.run), SOCKET, move |verb, args| operator::answer(&answering, verb, args))?;
     let server = serve(&node)?;
     let (sender, happened) = bounded(EVENTS);
-    let origin = Origin {
-        me,
-        epoch: beats::next_epoch(&options.state).map_err(cannot_start)?,
-        boot: beats::boot_id().map_err(cannot_start)?,
-    };
+    let origin =
+        Origin { me, epoch: beats::next_epoch(&options.state).map_err(cannot_start)?, boot: beats::boot_id().map_err(cannot_start)? };
     let beating = Beats::start(&node.cluster, origin, keys, sender).map_err(cannot_start)?;
     let _ = node.beats.set(beating);
     modules::start_all(&node);
@@ -129,17 +126,20 @@ fn own_node(cluster: &Cluster, name: Option<&str>) -> Result<NodeId, Failure> {
         let found = cluster.node(name).map(|node| node.id);
         return found.ok_or_else(|| usage(format!("cluster.toml has no node {name}"), "name one of its nodes with --node"));
     }
-    let here = config::nodes_here(cluster);
+    let here = config::check::nodes_here(cluster);
     match here.as_slice() {
         [one] => Ok(one.id),
-        [] => Err(usage("no address of any node in cluster.toml is on this machine".into(), "correct the addresses, or name it with --node")),
+        [] => {
+            Err(usage("no address of any node in cluster.toml is on this machine".into(), "correct the addresses, or name it with --node"))
+        }
         _ => Err(usage("addresses of several nodes are on this machine".into(), "name it with --node")),
     }
 }
 
 fn build(options: &Options, cluster: Cluster, me: NodeId, keys: Keys) -> Result<Arc<Node>, Failure> {
     let home = Home { program: options.program.clone(), state: options.state.clone(), run: options.run.clone() };
-    let quorum = Quorum::of(cluster.quorum.as_ref()).map_err(|why| failed("cannot use the witness' key", why, "see [quorum] in cluster.toml"))?;
+    let quorum =
+        Quorum::of(cluster.quorum.as_ref()).map_err(|why| failed("cannot use the witness' key", why, "see [quorum] in cluster.toml"))?;
     let board = Arc::new(Board::new(&options.state).map_err(cannot_start)?);
     let identity = Identity::node(&cluster.name, me, cluster.name_of(me));
     let clients = clients(&cluster, me, &identity, &keys);
@@ -161,8 +161,21 @@ fn build(options: &Options, cluster: Cluster, me: NodeId, keys: Keys) -> Result<
     let couriers = Couriers::start(&clients, &board, &heading, &digests).map_err(cannot_start)?;
     let notify = Notifier::start(cluster.notify.clone(), Arc::new(|line: Line| tracing::info!("{}", line.text))).map_err(cannot_start)?;
     let boot = fsrepl::node::offline::boot_now();
-    let node =
-        Node::new(cluster, options.config.clone(), me, home, boot, keys, clients, addresses, couriers, board, notify, quorum, options.version.clone());
+    let node = Node::new(
+        cluster,
+        options.config.clone(),
+        me,
+        home,
+        boot,
+        keys,
+        clients,
+        addresses,
+        couriers,
+        board,
+        notify,
+        quorum,
+        options.version.clone(),
+    );
     let node = Arc::new(node);
     let _ = lost.set(Arc::downgrade(&node));
     Ok(node)

@@ -25,9 +25,9 @@ pub fn led_here(home: &Home) -> BTreeSet<String> {
 pub fn digests(config: &Path) -> Arc<dyn Fn() -> BTreeMap<String, String> + Send + Sync> {
     let config = config.to_owned();
     Arc::new(move || {
-        let names = config::module_names(&config).unwrap_or_default();
+        let names = config::load::module_names(&config).unwrap_or_default();
         let digest = |name: String| {
-            let digest = config::folder_digest(&config.join("modules").join(&name)).ok()?;
+            let digest = config::load::folder_digest(&config.join("modules").join(&name)).ok()?;
             Some((name, digest))
         };
         names.into_iter().filter_map(digest).collect()
@@ -36,7 +36,7 @@ pub fn digests(config: &Path) -> Arc<dyn Fn() -> BTreeMap<String, String> + Send
 
 /// Loads and starts all modules that run on this node; what cannot be used is said, and the others run.
 pub fn start_all(node: &Arc<Node>) {
-    let names = match config::module_names(&node.config) {
+    let names = match config::load::module_names(&node.config) {
         Ok(names) => names,
         Err(problem) => return tracing::error!(%problem, "the modules cannot be listed"),
     };
@@ -107,7 +107,7 @@ fn greet(node: &Node, name: &str, module: &Module) {
 
 /// A module's file has changed: what can be is taken in at once. What is to be said of each change.
 pub fn refresh(node: &Arc<Node>, handle: &Handle, module: Module) -> Vec<String> {
-    let changes: Vec<String> = config::changes(&handle.module, &module).iter().map(ToString::to_string).collect();
+    let changes: Vec<String> = config::reload::changes(&handle.module, &module).iter().map(ToString::to_string).collect();
     if changes.is_empty() {
         return Vec::new();
     }
@@ -120,7 +120,10 @@ pub fn refresh(node: &Arc<Node>, handle: &Handle, module: Module) -> Vec<String>
             Err(why) => vec![format!("cannot be loaded: {why}")],
         };
     }
-    changes.into_iter().map(|change| format!("{change}; taken in when the module is stopped here and `understudy reload` is said again")).collect()
+    changes
+        .into_iter()
+        .map(|change| format!("{change}; taken in when the module is stopped here and `understudy reload` is said again"))
+        .collect()
 }
 
 /// A module's folder is gone.

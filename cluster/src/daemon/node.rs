@@ -3,6 +3,7 @@
 use super::board::Board;
 use super::courier::Couriers;
 use super::mirror::Input;
+use super::solo::Part;
 use crate::arbiter::{ClusterArbiter, Quorum, Settings};
 use crate::config::{self, Cluster, Module, ModuleKind, Network};
 use crate::engine::{Home, QuorumSpec};
@@ -12,7 +13,7 @@ use crate::net::{Client, Identity, Keys};
 use crate::witness::WitnessClient;
 use crate::{Moment, NodeId};
 use crossbeam::channel::Sender;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -66,6 +67,8 @@ pub struct Node {
     pub notify: Notifier,
     /// Modules.
     pub modules: RwLock<BTreeMap<String, Handle>>,
+    /// The parts of farms on this node.
+    pub farms: Mutex<BTreeMap<String, Arc<Part>>>,
     /// Heartbeats, once they are started.
     pub beats: OnceLock<Beats>,
     /// Of the program.
@@ -109,6 +112,7 @@ impl Node {
             board,
             notify,
             modules: RwLock::default(),
+            farms: Mutex::default(),
             beats: OnceLock::new(),
             version,
             quorum,
@@ -136,9 +140,7 @@ impl Node {
     pub fn quorum(&self) -> QuorumSpec {
         match &self.cluster.quorum {
             None => QuorumSpec::None,
-            Some(config::Quorum::Witness { address, key_file }) => {
-                QuorumSpec::Witness { address: *address, key_file: key_file.clone() }
-            }
+            Some(config::Quorum::Witness { address, key_file }) => QuorumSpec::Witness { address: *address, key_file: key_file.clone() },
             Some(config::Quorum::Tiebreaker { address }) => QuorumSpec::Tiebreaker { address: *address },
         }
     }

@@ -114,7 +114,11 @@ impl Snapshot {
 
 /// For `status`.
 pub fn checks_value(checks: &Checks) -> Value {
-    checks.status().iter().map(|check| json!({ "name": check.name, "ok": check.ok, "since": rfc3339(check.since), "output": check.output })).collect()
+    checks
+        .status()
+        .iter()
+        .map(|check| json!({ "name": check.name, "ok": check.ok, "since": rfc3339(check.since), "output": check.output }))
+        .collect()
 }
 
 fn can_fail_over(machine: &Machine, agreeing: &Agreeing) -> Value {

@@ -71,8 +71,7 @@ fn arbiter(spec: &EngineSpec, keys: KeyRing) -> Result<ClusterArbiter, Failure> 
 
 fn primary(spec: &EngineSpec, keys: KeyRing, places: Places, begin: Begin) -> Result<MountOptions, Failure> {
     let arbiter = ClusterDecides { arbiter: arbiter(spec, keys.clone())?, me: spec.me, durable: spec.durable };
-    let dial =
-        Networks { module: spec.module.clone(), peer: spec.peer_name.clone(), addresses: spec.replication_addresses.clone() };
+    let dial = Networks { module: spec.module.clone(), peer: spec.peer_name.clone(), addresses: spec.replication_addresses.clone() };
     Ok(MountOptions {
         dir: spec.directory.clone(),
         to: None,

@@ -1,6 +1,7 @@
 //! What happens to a module, from wherever it comes.
 
 use super::Mirror;
+use crate::NodeId;
 use crate::arbiter;
 use crate::engine::News;
 use crate::failover::{Command, Event, Facts, OnFailure};
@@ -45,6 +46,8 @@ pub enum Input {
     Try(Command, Sender<Result<String, Refusal>>),
     /// The machine goes down: the same, but what the operator wants for good stays.
     Passing(Command, Sender<Result<String, Refusal>>),
+    /// A datagram of a farm's server on that node.
+    FarmBeat(NodeId, Vec<u8>),
     /// A farm's server takes no new clients, or does again.
     Drain(bool),
     /// The operator switches checks on or off.
@@ -84,7 +87,7 @@ impl Mirror {
             }
             Input::Try(command, answer) => drop(answer.send(self.foresee(command))),
             Input::Passing(command, answer) => drop(answer.send(self.command(command))),
-            Input::Drain(_) => {}
+            Input::Drain(_) | Input::FarmBeat(..) => {}
             Input::Checks(on) => {
                 self.checks_on = on;
                 self.checks.set_enabled(on);

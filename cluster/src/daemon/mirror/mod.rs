@@ -16,11 +16,15 @@ mod engine;
 mod input;
 pub mod limits;
 
-pub pub pub use input::{Input, Refusal};
+pub use agree::Agreeing;
+pub use data::Disk;
+pub use input::{Input, Refusal};
 
+use super::board::Board;
 use super::node::Node;
 use super::parts;
-use super::snapshot::{Board, Snapshot};
+use super::snapshot::Snapshot;
+use crate::NodeId;
 use crate::config::Module;
 use crate::engine::{Engine, View};
 use crate::failover::{Event, Machine, Phase, Policy, Step};
@@ -29,7 +33,6 @@ use crate::module::checks::Checks;
 use crate::module::events::{Event as Entry, Kind};
 use crate::module::notify::Notice;
 use crate::replica::Generation;
-use crate::{Moment, NodeId};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -140,10 +143,6 @@ impl Mirror {
             self.tick();
             self.publish();
         }
-    }
-
-    fn now(&self) -> Moment {
-        self.node.now()
     }
 
     /// What waits for time looks often; what is at rest is woken by what happens.

@@ -27,7 +27,11 @@ pub fn everywhere(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Value, F
     let module = &handle.module.name;
     let named = args["node"].as_str().map(|name| route::node_named(node, name)).transpose()?;
     if let Some(id) = named.filter(|id| !handle.module.nodes.contains(id)) {
-        return Err(usage(format!("cannot {verb} {module}"), format!("it does not run on {}", node.cluster.name_of(id)), "name one of its nodes"));
+        return Err(usage(
+            format!("cannot {verb} {module}"),
+            format!("it does not run on {}", node.cluster.name_of(id)),
+            "name one of its nodes",
+        ));
     }
     let target = match (verb, named) {
         (_, Some(id)) => Target::One(id),
@@ -59,7 +63,9 @@ fn all(node: &Arc<Node>, handle: &Handle, verb: &str, args: &Value) -> Result<Va
     }
     match failure {
         Some((name, why)) if nodes.is_empty() => Err(Failure { what: format!("{} ({name})", why.what), ..why }),
-        failure => Ok(json!({ "schema": 1, "nodes": nodes, "failed": failure.map(|(name, why)| json!({ "node": name, "error": why.to_string() })) })),
+        failure => Ok(
+            json!({ "schema": 1, "nodes": nodes, "failed": failure.map(|(name, why)| json!({ "node": name, "error": why.to_string() })) }),
+        ),
     }
 }
 

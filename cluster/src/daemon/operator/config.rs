@@ -14,15 +14,15 @@ fn failed(what: &str, why: impl std::fmt::Display) -> Failure {
 
 /// All files of this node's configuration.
 pub fn pack(node: &Node) -> Result<Value, Failure> {
-    let images = config::pack(&node.config).map_err(|why| failed("cannot read the configuration", why))?;
+    let images = config::push::pack(&node.config).map_err(|why| failed("cannot read the configuration", why))?;
     Ok(json!({ "schema": 1, "files": images }))
 }
 
 /// Replaces this node's configuration.
 pub fn unpack(node: &Arc<Node>, args: &Value) -> Result<Value, Failure> {
-    let images: Vec<config::FileImage> =
+    let images: Vec<config::push::FileImage> =
         serde_json::from_value(args["files"].clone()).map_err(|why| failed("cannot take the configuration", why))?;
-    config::unpack(&node.config, &images).map_err(|why| failed("cannot take the configuration", why))?;
+    config::push::unpack(&node.config, &images).map_err(|why| failed("cannot take the configuration", why))?;
     reload(node)
 }
 
@@ -34,7 +34,11 @@ pub fn push(node: &Arc<Node>, args: &Value) -> Result<Value, Failure> {
         if args["node"].as_str().is_some_and(|name| name != member.name) {
             continue;
         }
-        let answer = if args["dry_run"] == true { diff_to(node, member.id, &packed)? } else { route::ask(node, member.id, "config-unpack", &packed)? };
+        let answer = if args["dry_run"] == true {
+            diff_to(node, member.id, &packed)?
+        } else {
+            route::ask(node, member.id, "config-unpack", &packed)?
+        };
         told.push(json!({ "node": member.name, "answer": answer }));
     }
     if told.is_empty() {
@@ -62,26 +66,28 @@ pub fn diff(node: &Arc<Node>, args: &Value) -> Result<Value, Failure> {
 
 fn diff_to(node: &Arc<Node>, to: crate::NodeId, packed: &Value) -> Result<Value, Failure> {
     let theirs = route::ask(node, to, "config-pack", &json!({}))?;
-    let parse = |value: &Value| serde_json::from_value::<Vec<config::FileImage>>(value["files"].clone()).map_err(|why| failed("cannot compare", why));
-    Ok(json!(config::diff(&parse(packed)?, &parse(&theirs)?)))
+    let parse = |value: &Value| {
+        serde_json::from_value::<Vec<config::push::FileImage>>(value["files"].clone()).map_err(|why| failed("cannot compare", why))
+    };
+    Ok(json!(config::push::diff(&parse(packed)?, &parse(&theirs)?)))
 }
 
 /// What has to be the same on all nodes, as it is here.
 pub fn facts(node: &Node) -> Result<Value, Failure> {
     let modules: Vec<Module> = node.modules.read().values().map(|handle| (*handle.module).clone()).collect();
-    Ok(json!(config::facts_for_compare(&node.cluster, &modules, node.name(), &node.version)))
+    Ok(json!(config::compare::facts_for_compare(&node.cluster, &modules, node.name(), &node.version)))
 }
 
 /// What differs between nodes and should not.
 pub fn compare(node: &Arc<Node>) -> Result<Value, Failure> {
     let own = facts(node)?;
-    let parse = |value: Value| serde_json::from_value::<config::Facts>(value).map_err(|why| failed("cannot compare", why));
+    let parse = |value: Value| serde_json::from_value::<config::compare::Facts>(value).map_err(|why| failed("cannot compare", why));
     let own = parse(own)?;
     let mut findings = Vec::new();
     let mut missing = Vec::new();
     for member in node.cluster.nodes.iter().filter(|member| member.id != node.me) {
         match route::ask(node, member.id, "config-facts-here", &json!({})) {
-            Ok(value) => findings.extend(config::compare(&own, &parse(value)?)),
+            Ok(value) => findings.extend(config::compare::compare(&own, &parse(value)?)),
             Err(failure) => missing.push(json!({ "node": member.name, "error": failure.to_string() })),
         }
     }
@@ -95,15 +101,22 @@ pub fn reload(node: &Arc<Node>) -> Result<Value, Failure> {
         Failure::new(FailureKind::Usage, "cannot reload", modules::words(&problems), cure)
     };
     let cluster = config::load_cluster(&node.config).map_err(bad)?;
-    let mut changes: Vec<Value> = config::cluster_changes(&node.cluster, &cluster).iter().map(|change| json!({ "file": "cluster.toml", "change": change.to_string() })).collect();
-    let names = config::module_names(&node.config).map_err(|problem| bad(vec![problem]))?;
+    let mut changes: Vec<Value> = config::reload::cluster_changes(&node.cluster, &cluster)
+        .iter()
+        .map(|change| json!({ "file": "cluster.toml", "change": change.to_string() }))
+        .collect();
+    let names = config::load::module_names(&node.config).map_err(|problem| bad(vec![problem]))?;
     let mut loaded = Vec::new();
     for name in &names {
         loaded.push((name.clone(), config::load_module(&node.config, name, &node.cluster).map_err(bad)?));
     }
     for (name, module) in loaded {
         match node.module(&name) {
-            Some(handle) => changes.extend(modules::refresh(node, &handle, module).into_iter().map(|text| json!({ "file": format!("modules/{name}"), "change": text }))),
+            Some(handle) => changes.extend(
+                modules::refresh(node, &handle, module)
+                    .into_iter()
+                    .map(|text| json!({ "file": format!("modules/{name}"), "change": text })),
+            ),
             None => {
                 modules::start(node, &name).map_err(|why| failed("cannot start a new module", why))?;
                 changes.push(json!({ "file": format!("modules/{name}"), "change": "new" }));

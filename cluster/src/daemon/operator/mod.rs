@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use self::usage as usage_error;
+pub(super) use route::{module_word as route_module, unknown as unknown_module};
+
 /// A refusal in the present state.
 pub(super) fn refused(what: impl Into<String>, why: impl Into<String>, cure: &str) -> Failure {
     Failure::new(FailureKind::Refused, what, why, cure)
@@ -25,7 +28,9 @@ pub(super) fn usage(what: impl Into<String>, why: impl Into<String>, cure: &str)
 /// From the local command line: goes where it belongs.
 pub fn answer(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Value, Failure> {
     match verb {
-        "start" | "stop" | "restart" | "swap" | "promote" | "failover" | "checks" | "reset" | "drain" => commands::everywhere(node, verb, args),
+        "start" | "stop" | "restart" | "swap" | "promote" | "failover" | "checks" | "reset" | "drain" => {
+            commands::everywhere(node, verb, args)
+        }
         "status" => Ok(status::whole(node, args["module"].as_str())),
         "engine" => route::to_engine(node, args),
         "log" => route::maybe_elsewhere(node, verb, args),
@@ -53,7 +58,11 @@ pub fn here(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Value, Failure
         "whose" => super::solo::whose(node, args),
         "shutdown" => commands::shutdown(node),
         "ping" => Ok(json!({ "schema": 1, "node": node.name(), "version": node.version })),
-        other => Err(usage(format!("cannot answer `{other}`"), "this daemon does not know it", "use the same version of understudy on all nodes")),
+        other => Err(usage(
+            format!("cannot answer `{other}`"),
+            "this daemon does not know it",
+            "use the same version of understudy on all nodes",
+        )),
     }
 }
 

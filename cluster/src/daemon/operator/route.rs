@@ -21,7 +21,8 @@ pub fn module_word(args: &Value) -> Result<String, Failure> {
 /// There is no such module.
 pub fn unknown(node: &Node, module: &str) -> Failure {
     let known: Vec<String> = node.modules.read().keys().cloned().collect();
-    let cure = if known.is_empty() { "make one with `understudy module create`".to_owned() } else { format!("name one of: {}", known.join(", ")) };
+    let cure =
+        if known.is_empty() { "make one with `understudy module create`".to_owned() } else { format!("name one of: {}", known.join(", ")) };
     Failure::new(FailureKind::Usage, format!("cannot do that with {module}"), format!("{} runs no module of that name", node.name()), cure)
 }
 
@@ -75,7 +76,9 @@ pub fn leader(node: &Node, module: &str) -> Option<NodeId> {
         return Some(node.me);
     }
     let others = node.clients.keys().copied();
-    others.into_iter().find(|&id| node.board.other(id).is_some_and(|other| other.modules.get(module).is_some_and(|shown| leads(&shown.snapshot.state))))
+    others
+        .into_iter()
+        .find(|&id| node.board.other(id).is_some_and(|other| other.modules.get(module).is_some_and(|shown| leads(&shown.snapshot.state))))
 }
 
 /// To the node that is named with `node`, or here.

@@ -106,7 +106,8 @@ fn on_node(node: &Node, id: NodeId, module: &str, own: &Shown) -> Value {
     value["node"] = json!(node.cluster.name_of(id));
     value["reachable"] = json!(heard);
     value["version"] = if id == node.me { json!(node.version) } else { json!(other.as_ref().map(|other| other.version.clone())) };
-    value["config_digest"] = json!(if id == node.me { Some(own_digest(node, module)) } else { other.and_then(|other| other.digests.get(module).cloned()) });
+    value["config_digest"] =
+        json!(if id == node.me { Some(own_digest(node, module)) } else { other.and_then(|other| other.digests.get(module).cloned()) });
     value
 }
 

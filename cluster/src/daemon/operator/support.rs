@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn secrets_are_removed_and_the_rest_stays() {
-        let text = "[application]\nstart = \"start\"\n[variables]\nPORT = \"5432\"\n[notify]\nwebhook = \"http://u:p@h\"\ncommand = [\"c\"]";
+        let text =
+            "[application]\nstart = \"start\"\n[variables]\nPORT = \"5432\"\n[notify]\nwebhook = \"http://u:p@h\"\ncommand = [\"c\"]";
         let redacted = redact(text);
         assert!(!redacted.contains("5432") && !redacted.contains("u:p"));
         assert!(redacted.contains("start = \"start\"") && redacted.contains("command"));

@@ -4,7 +4,7 @@
 mod farm;
 mod table;
 
-pub use farm::{farm_beat, farm_status, whose};
+pub use farm::{Part, farm_beat, farm_status, whose};
 
 use super::board::Board;
 use super::mirror::{Input, Refusal};
@@ -19,7 +19,6 @@ use crate::module::environment::Context;
 use crate::module::events::{Event as Entry, Kind};
 use crate::module::notify::Notice;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
-use farm::Part;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -38,7 +37,7 @@ pub struct Solo {
     checks: Checks,
     checks_on: bool,
     missing: Option<String>,
-    farm: Option<Part>,
+    farm: Option<Arc<Part>>,
     shown: Option<(&'static str, String)>,
 }
 
@@ -46,7 +45,8 @@ impl Solo {
     /// Stopped, until it is told otherwise.
     pub fn new(node: &Arc<Node>, module: &Arc<Module>, inputs: Sender<Input>) -> Result<Solo, String> {
         let words = |why: std::io::Error| why.to_string();
-        let app = Application::new(parts::application(node, module, Arc::new(AtomicU32::new(0))), parts::app_report(&inputs)).map_err(words)?;
+        let app =
+            Application::new(parts::application(node, module, Arc::new(AtomicU32::new(0))), parts::app_report(&inputs)).map_err(words)?;
         let checks = Checks::start(module.checks.clone(), parts::checks(node, module), parts::check_report(&inputs)).map_err(words)?;
         let farm = Part::of(node, module)?;
         let machine = Machine::new(module.application.as_ref(), node.now());
@@ -78,7 +78,7 @@ impl Solo {
             }
             self.feed(Event::Tick);
             if let Some(farm) = &self.farm {
-                farm.tick(self.machine.serves());
+                farm.tick(self.machine.runs(), self.machine.serves());
             }
             self.publish();
         }
@@ -114,13 +114,19 @@ impl Solo {
                 self.checks.set_enabled(on);
             }
             Input::Depends(missing) if missing != self.missing => {
-                let event = missing.clone().map_or(Event::Well, |name| Event::Wait(format!("depends on {name}, which does not serve here")));
+                let event =
+                    missing.clone().map_or(Event::Well, |name| Event::Wait(format!("depends on {name}, which does not serve here")));
                 self.missing = missing;
                 self.feed(event);
             }
             Input::Drain(drained) => {
                 if let Some(farm) = &self.farm {
                     farm.drain(drained);
+                }
+            }
+            Input::FarmBeat(from, bytes) => {
+                if let Some(farm) = &self.farm {
+                    farm.beat(from, &bytes);
                 }
             }
             Input::AddressLost(why) => self.feed(Event::AppFailed(why)),
@@ -207,7 +213,7 @@ impl Solo {
     fn publish(&mut self) {
         let kind = if self.farm.is_some() { "farm" } else { "service" };
         let (reason, code) = self.machine.reason();
-        let drained = self.farm.as_ref().is_some_and(Part::drained);
+        let drained = self.farm.as_ref().is_some_and(|farm| farm.drained());
         let readiness = match self.machine.state() {
             "UP" if drained => Readiness::Transient,
             "UP" if self.machine.serves() => Readiness::Ready,
@@ -218,7 +224,7 @@ impl Solo {
         let mut snapshot = Snapshot::plain(kind, self.machine.state(), readiness, reason, code);
         snapshot.checks = if self.module.checks.is_empty() { serde_json::json!([]) } else { checks_value(&self.checks) };
         snapshot.checks_on = self.checks_on;
-        snapshot.addressed = self.farm.as_ref().is_some_and(Part::answers);
+        snapshot.addressed = self.farm.as_ref().is_some_and(|farm| farm.answers());
         self.board.publish(&self.node, &self.module.name, snapshot, None);
     }
 }

@@ -129,6 +129,11 @@ impl Machine {
         (&self.reason, self.code)
     }
 
+    /// Not stopped here.
+    pub fn runs(&self) -> bool {
+        self.phase != Phase::Stopped
+    }
+
     /// The application runs and is well.
     pub fn serves(&self) -> bool {
         self.phase == Phase::Up
@@ -157,7 +162,9 @@ impl Machine {
                 Some(why) => self.go(Phase::Waiting, vec![], &why, "check_waits"),
                 None => self.begin("the application starts", "starting_application"),
             }),
-            Event::Found if self.phase == Phase::Stopped => Some(self.go(Phase::Up, vec![], "found running by a daemon that started anew", "found")),
+            Event::Found if self.phase == Phase::Stopped => {
+                Some(self.go(Phase::Up, vec![], "found running by a daemon that started anew", "found"))
+            }
             Event::Stop => self.stop(),
             Event::Restart if runs => Some(self.end(Then::Start, "restart by the operator", "restart")),
             Event::Reset => {
@@ -215,7 +222,8 @@ impl Machine {
             Phase::Starting => Some(self.fail("it did not start in time")),
             Phase::Stopping(then, tries) => {
                 let action = if tries == 0 { Action::Force } else { Action::Kill };
-                let step = self.go(Phase::Stopping(then, tries + 1), vec![action], "the application does not stop: it is killed", "killing");
+                let step =
+                    self.go(Phase::Stopping(then, tries + 1), vec![action], "the application does not stop: it is killed", "killing");
                 self.deadline = Some(self.now + FORCE);
                 Some(step)
             }
