@@ -193,3 +193,7 @@ pub const OBJECTS_RANGE: u64 = 8 * 1024;
 pub const SEAL_PATIENCE: Duration = Duration::from_secs(20);
 /// Longest wait of one question for news of an engine.
 pub const WATCH_MOST: Duration = Duration::from_secs(60);
+
+/// After an unmount, how long the end of the kernel's session is waited for before copies of the mount are looked for: the
+/// last requests are answered within it.
+pub const COPIES_PATIENCE: Duration = Duration::from_millis(200);

@@ -99,10 +99,18 @@ fn same(me: &Party, peer: &Party) -> Leader {
                 (true, false) => Leader::Me,
                 (false, true) => Leader::Peer,
                 (false, false) => Leader::Nobody(Nobody::Unwilling),
+                // Who was given way to begins: the other one waits for it.
+                (true, true) if gave_way(mine, theirs) => Leader::Peer,
+                (true, true) if gave_way(theirs, mine) => Leader::Me,
                 (true, true) => by_role(mine.role == Role::Primary, theirs.role == Role::Primary, me, peer),
             },
         },
     }
+}
+
+/// `mine` has consented to what `theirs` is still about to begin.
+fn gave_way(mine: &Replica, theirs: &Replica) -> bool {
+    mine.data == Data::Outdated && theirs.data == Data::Uptodate && mine.yielded_to.is_some() && mine.yielded_to == theirs.intent
 }
 
 fn by_role(mine: bool, theirs: bool, me: &Party, peer: &Party) -> Leader {

@@ -1,6 +1,8 @@
 use super::*;
 use crate::NodeId;
 
+use uuid::Uuid;
+
 fn generation(number: u128) -> Generation {
     Uuid::from_u128(number)
 }
@@ -128,4 +130,24 @@ fn an_intent_survives_until_it_is_answered() {
     let (mut primary, _) = pair();
     let first = primary.intend(generation(2));
     assert_eq!(primary.intend(generation(3)), first);
+}
+
+/// A primary that had handed over took the lead back before the other one, which it had given way to, had begun.
+#[test]
+fn who_was_given_way_to_goes_first() {
+    let mut primary = Replica::first(Uuid::from_u128(1));
+    let mut secondary = Replica::default();
+    secondary.follow();
+    primary.close_in();
+    secondary.adopt(&primary);
+    let next = secondary.intend(Uuid::from_u128(2));
+    primary.yield_to(next);
+    let party = |node, replica: &Replica| Party { node: NodeId(node), replica: replica.clone(), willing: true, serving: false };
+    let (one, two) = (party(0, &primary), party(1, &secondary));
+    assert_eq!(elect(&one, &two, true), Leader::Peer);
+    assert_eq!(elect(&two, &one, true), Leader::Me);
+    // What it gave way to never began: it leads as before.
+    secondary.give_up();
+    let two = party(1, &secondary);
+    assert_eq!(elect(&one, &two, true), Leader::Me);
 }

@@ -4,15 +4,16 @@ use super::Bridge;
 use crate::apply::Volume;
 use crate::limits::FUSE_THREADS_EXTRA;
 use fuser::{Config, Session, SessionACL};
-use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags, openat};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create, fsmount, fsopen};
 use std::ffi::CString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// A mounted volume.
 pub struct Mounted {
@@ -79,6 +80,30 @@ impl Mounted {
             Ok(result) => result,
             Err(_) => Err(io::Error::other("a thread that serves requests panicked")),
         }
+    }
+
+    /// Waits for that at most `patience`.
+    pub fn is_over_within(&self, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        while !self.is_over() {
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        true
+    }
+
+    /// Ends the connection of `device` (`0:minor`) in the kernel: copies of the mount in other mount namespaces would keep it
+    /// for ever. Who still uses one of them gets errors.
+    pub fn abort(&self, device: &str) -> io::Result<()> {
+        let (_, minor) = device.split_once(':').ok_or(io::ErrorKind::InvalidInput)?;
+        let context = fsopen("fusectl", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_create(context.as_fd())?;
+        let control = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+        let switch = openat(&control, format!("{minor}/abort"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::io::write(&switch, b"1")?;
+        Ok(())
     }
 
     /// Whether the kernel has ended the session by itself (unmounted by hand, connection aborted).

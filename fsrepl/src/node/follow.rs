@@ -157,11 +157,9 @@ impl Follower {
         self.identity.lock().clone()
     }
 
-    /// A primary is connected, and the pair is in sync.
-    pub fn session(&self) -> (bool, bool) {
-        let current = self.current.lock();
-        let live = current.as_ref().and_then(|current| current.live.as_ref());
-        (live.is_some(), live.is_some_and(|session| session.was_in_sync()))
+    /// A primary is connected.
+    pub fn has_session(&self) -> bool {
+        self.current.lock().as_ref().is_some_and(|current| current.live.is_some())
     }
 
     /// Address of the primary, if one is connected.

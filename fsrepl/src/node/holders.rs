@@ -75,6 +75,18 @@ pub fn holders(dir: &Path) -> Vec<Holder> {
     pids.filter(|pid| *pid != std::process::id()).filter_map(|pid| scan.process(pid)).take(HOLDERS).collect()
 }
 
+/// The processes other than this one that hold anything of the file system `device` (`major:minor`), which other mount
+/// namespaces may still show where ours does not.
+pub fn holders_of(device: &str) -> Vec<Holder> {
+    let mut scan = Scan { places: vec![(device.to_owned(), PathBuf::from("/"))], prefixes: HashMap::new() };
+    if let Ok(own) = fs::read_link("/proc/thread-self/ns/mnt") {
+        scan.prefixes.insert(own.into_os_string(), Vec::new());
+    }
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| *pid != std::process::id()).filter_map(|pid| scan.process(pid)).take(HOLDERS).collect()
+}
+
 /// A directory of a file system: `(device, path inside it)`.
 type Place = (String, PathBuf);
 

@@ -4,10 +4,10 @@ use super::identity::hidden_directory;
 use super::options::{MountOptions, Outcome};
 use super::private::PrivateTree;
 use super::stop::{Stop, Wake};
-use super::{holders, privilege, stale};
+use super::{holders, mounts, privilege, stale};
 use crate::apply::{Exclude, Volume};
 use crate::fuse::{self, Mounted};
-use crate::limits::LAZY_TIMES;
+use crate::limits::{COPIES_PATIENCE, LAZY_TIMES};
 use crate::objects::Objects;
 use crate::report::{Event, Failure, FailureKind, Reporter};
 use rustix::fd::OwnedFd;
@@ -97,6 +97,7 @@ pub(super) fn volume(options: &MountOptions, tree: &PrivateTree, hidden: Option<
 /// detaches: who still uses it gets errors when this process ends.
 pub(super) fn unmount(mounted: &mut Mounted, dir: &Path, stop: &Stop, report: &Reporter) -> Outcome {
     let mut told = String::new();
+    let device = device_of(dir);
     loop {
         match mounted.unmount(false) {
             Ok(()) => break,
@@ -120,7 +121,40 @@ pub(super) fn unmount(mounted: &mut Mounted, dir: &Path, stop: &Stop, report: &R
             return Err(Failure::new(FailureKind::Failed, format!("{} was cut off", dir.display()), why, "restart what used it"));
         }
     }
+    end_copies(mounted, dir, device.as_deref(), stop, report)?;
     mounted.join().map_err(|why| failed(dir, why))
+}
+
+/// The file system that is mounted on `dir`.
+fn device_of(dir: &Path) -> Option<String> {
+    let mounts = mounts::list().ok()?;
+    mounts::stack(&mounts, dir).ok()?.last().filter(|top| top.kind == stale::FUSE_KIND).map(|top| top.device.clone())
+}
+
+/// The mount is gone here. Other mount namespaces (containers, services with mounts of their own) may have got copies of it
+/// when they were made: those nobody uses must not keep the engine from ending.
+fn end_copies(mounted: &mut Mounted, dir: &Path, device: Option<&str>, stop: &Stop, report: &Reporter) -> Outcome {
+    let Some(device) = device else { return Ok(()) };
+    let mut told = false;
+    while !mounted.is_over_within(COPIES_PATIENCE) {
+        let users = holders::holders_of(device);
+        if users.is_empty() {
+            tracing::info!("copies of the mount in other mount namespaces are ended: nobody uses them");
+            return mounted.abort(device).map_err(|why| failed(dir, why));
+        }
+        if !told {
+            let users = holders::describe(&users);
+            let words = "stop them, or signal again to cut them off";
+            report(Event::Notice(format!("{} is still in use in another mount namespace by {users}: {words}", dir.display())));
+            told = true;
+        }
+        if let Some(Wake::Terminate) = stop.wait(Duration::from_millis(200)) {
+            mounted.abort(device).map_err(|why| failed(dir, why))?;
+            let why = format!("it was in use by {}", holders::describe(&users));
+            return Err(Failure::new(FailureKind::Failed, format!("{} was cut off", dir.display()), why, "restart what used it"));
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn open_hidden(tree: &PrivateTree) -> Result<OwnedFd, Failure> {

@@ -126,7 +126,8 @@ fn may_lead(options: &MountOptions, found: Option<Identity>) -> Result<Identity,
         first.current = begin.map_or(first.current, |begin| begin.generation);
         return Ok(first);
     };
-    if begin.is_some_and(|begin| begin.accepted) {
+    // Outdated data that nothing newer followed may lead again; the cluster knows. Half a copy takes an operator's word.
+    if begin.is_some_and(|begin| begin.accepted || identity.data == Data::Outdated) {
         return Ok(Identity { data: Data::Uptodate, ..identity });
     }
     let refused = |why: &str| {

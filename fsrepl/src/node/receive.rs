@@ -128,14 +128,14 @@ fn answer(follower: &Arc<Follower>, verb: &str, args: &Value) -> Result<Value, F
 fn watch(follower: &Arc<Follower>, args: &Value) -> Value {
     let version = follower.status.wait(args["seen"].as_u64().unwrap_or(0), answers::patience(args));
     let (line, since) = follower.status.get();
-    let (session, in_sync) = follower.session();
+    let session = follower.has_session();
     json!({
         "schema": 1, "version": version, "pid": std::process::id(), "role": "secondary",
         "state": line.state, "data": line.data, "reason": line.reason, "reason_code": line.reason_code,
         "since": rfc3339(since),
         "serving": true,
         "session": session,
-        "in_sync": in_sync && line.reason_code == "in_sync",
+        "in_sync": session && line.reason_code == "in_sync",
         "holding": Value::Null,
         "resync": Value::Null,
         "identity": follower.identity(),
