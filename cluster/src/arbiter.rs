@@ -204,11 +204,10 @@ impl<'a> Round<'a> {
         let quorum = self.arbiter.peers.len();
         match (send, &self.arbiter.quorum) {
             (AskSend::Peer(question), _) => {
-                let message = Message::Ask { module: self.arbiter.module.clone(), question };
-                let request: Arc<[u8]> = message.encode().into();
+                let message = Arc::new(Message::Ask { module: self.arbiter.module.clone(), question });
                 for (network, peer) in self.arbiter.peers.iter().enumerate() {
-                    let (peer, request) = (peer.clone(), request.clone());
-                    self.launch(network, move || ask_peer(&peer, &request, timeout));
+                    let (peer, message) = (peer.clone(), message.clone());
+                    self.launch(network, move || ask_peer(&peer, &message, timeout));
                 }
             }
             (AskSend::Witness(request), Decider::Witness(witness)) => {
@@ -254,15 +253,8 @@ impl<'a> Round<'a> {
     }
 }
 
-fn ask_peer(peer: &Client, request: &[u8], timeout: Duration) -> Option<AskEvent> {
-    let answer = match peer.call(request, timeout) {
-        Ok(answer) => answer,
-        Err(error) => {
-            tracing::debug!(%error, "the peer did not answer");
-            return None;
-        }
-    };
-    match Message::decode(&answer) {
+fn ask_peer(peer: &Client, message: &Message, timeout: Duration) -> Option<AskEvent> {
+    match peer.ask(message, timeout) {
         Ok(Message::Answer { next, answer }) => Some(AskEvent::Peer(next, answer)),
         Ok(Message::Error { code, reason }) => {
             tracing::warn!(code, "the peer could not answer: {reason}");
@@ -270,7 +262,7 @@ fn ask_peer(peer: &Client, request: &[u8], timeout: Duration) -> Option<AskEvent
         }
         Ok(_) => None,
         Err(error) => {
-            tracing::warn!(%error, "the peer's answer cannot be understood");
+            tracing::debug!(%error, "the peer did not answer");
             None
         }
     }

@@ -54,7 +54,7 @@ impl Link {
     }
 
     /// The number of the next beat sent here.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.sent += 1;
         self.sent
     }

@@ -100,7 +100,7 @@ impl Peer {
     /// The next beat on `network`, from `from`, telling of `facts`.
     pub fn beat(&mut self, from: NodeId, network: u8, facts: u64) -> Option<Beat> {
         let heard = self.links.iter().filter_map(Link::heard).collect();
-        let seq = self.links.get_mut(usize::from(network))?.next();
+        let seq = self.links.get_mut(usize::from(network))?.number();
         Some(Beat { from, boot: self.boot, epoch: self.own, seq, network, heard, facts })
     }
 

@@ -4,7 +4,7 @@ use super::line::{Line, Purpose};
 use super::preface::Preface;
 use super::race;
 use super::secure::SecureError;
-use super::{Identity, Keys, limits, sockets};
+use super::{Identity, Keys, Message, limits, sockets};
 use crate::NodeId;
 use fsrepl::wire::HandshakeError;
 use std::io;
@@ -74,6 +74,12 @@ impl Client {
     /// Asks, and waits for the answer at most `timeout`. The request is sent once at most: see [`CallError`] for what is known afterwards.
     pub fn call(&self, request: &[u8], timeout: Duration) -> Result<Vec<u8>, CallError> {
         self.line.call(request, timeout)
+    }
+
+    /// The same in messages. That the other node could not do it is an answer as well: [`Message::Error`].
+    pub fn ask(&self, message: &Message, timeout: Duration) -> Result<Message, CallError> {
+        let answer = self.call(&message.encode(), timeout)?;
+        Message::decode(&answer).map_err(|why| CallError::Malformed(why.to_string()))
     }
 
     /// Where the node is looked for.

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const MESSAGE: usize = 4 * 1024 * 1024;
 /// Bytes of a message in one frame.
 pub const PART: usize = 128 * 1024;
+/// Receive buffer that a connection starts with; there are many, and most say little.
+pub const RECEIVE_BUFFER: usize = 8 * 1024;
 /// Bytes of a name of a module, node or cluster.
 pub const NAME: usize = 255;
 /// Time for the first bytes of a connection. They come with the connection or never.

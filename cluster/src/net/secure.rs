@@ -111,7 +111,7 @@ impl Secure {
 
     fn new(stream: TcpStream, established: handshake::Established) -> (Secure, Vec<u8>) {
         let stream = Arc::new(stream);
-        let reader = FrameReader::new(stream.clone(), established.opener);
+        let reader = FrameReader::with_buffer(stream.clone(), established.opener, limits::RECEIVE_BUFFER);
         let secure = Secure { stream, sealer: established.sealer, reader, out: Vec::new(), key_id: established.key_id };
         (secure, established.peer_hello)
     }

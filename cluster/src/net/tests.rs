@@ -5,6 +5,7 @@ use crossbeam::channel::{Receiver, unbounded};
 use fsrepl::wire::{self, Channel, Key};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Nothing takes this long; what does not come in this time does not come.
@@ -101,6 +102,44 @@ fn a_dead_network_does_not_hold_the_other_one_up() {
         client.hang_up();
     }
     assert!(started.elapsed() < LONG);
+}
+
+/// A network to `to` that swallows everything once it is cut, as a pulled cable does.
+fn cable(to: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.4:0").unwrap();
+    let (address, cut) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+    let broken = cut.clone();
+    std::thread::spawn(move || {
+        for near in listener.incoming().map(Result::unwrap) {
+            let far = TcpStream::connect(to).unwrap();
+            for (mut from, mut into) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+                let broken = broken.clone();
+                std::thread::spawn(move || {
+                    let mut buffer = [0; 4096];
+                    while let Ok(length @ 1..) = from.read(&mut buffer) {
+                        if !broken.load(Ordering::SeqCst) && into.write_all(&buffer[..length]).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        }
+    });
+    (address, cut)
+}
+
+#[test]
+fn a_request_is_not_entrusted_to_a_connection_whose_network_was_cut() {
+    let server = server(&["127.0.0.3:0"], &[1]);
+    let direct = server.addresses()[0];
+    let (first, cut) = cable(direct);
+    let client = client(&[first, direct], &[1]);
+    assert_eq!(client.call(b"\0", LONG).unwrap(), b"node0:\0");
+    cut.store(true, Ordering::SeqCst);
+    std::thread::sleep(limits::TRUSTED);
+    for _ in 0..3 {
+        assert_eq!(client.call(b"\0", LONG).unwrap(), b"node0:\0");
+    }
 }
 
 #[test]

@@ -52,7 +52,12 @@ pub struct FrameReader<R> {
 impl<R: Recv> FrameReader<R> {
     /// Reads `source` from its next byte on; `opener` must be at the same place.
     pub fn new(source: R, opener: Opener) -> Self {
-        FrameReader { source, opener, buffer: vec![0; limits::RECEIVE_BUFFER], start: 0, end: 0, failed: false }
+        FrameReader::with_buffer(source, opener, limits::RECEIVE_BUFFER)
+    }
+
+    /// The same with a buffer of so many bytes, which grows when a frame needs it: for connections that say little.
+    pub fn with_buffer(source: R, opener: Opener, bytes: usize) -> Self {
+        FrameReader { source, opener, buffer: vec![0; bytes], start: 0, end: 0, failed: false }
     }
 
     /// What is read from.
