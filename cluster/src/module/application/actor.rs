@@ -145,8 +145,13 @@ impl Actor {
             Order::Kill(context) => self.kill(&context),
             Order::Adopt(answer) => {
                 let found = self.adopt();
+                let there = !matches!(found, Found::Nothing);
+                if there {
+                    // Whoever asked may rely on it at once; where it stands in truth is said next.
+                    self.enter(Stage::Starting);
+                }
                 // Who asked may have gone.
-                let _ = answer.send(!matches!(found, Found::Nothing));
+                let _ = answer.send(there);
                 self.go_on(found);
             }
             Order::Ended(token, end) => self.ended(token, end),

@@ -255,7 +255,7 @@ fn force_ends_what_ignores_the_gentle_word() {
 fn stopped_means_that_nothing_runs() {
     // The stop script only asks; the application ends when the test lets it.
     let bench = Bench::scripts(
-        "sh -c 'echo $$ > ../data/pid; trap \"while [ ! -e ../data/go ]; do sleep 0.05; done; exit\" TERM; while :; do sleep 0.05; done' &",
+        "sh -c 'trap \"while [ ! -e ../data/go ]; do sleep 0.05; done; exit\" TERM; echo $$ > ../data/pid; while :; do sleep 0.05; done' &",
         "kill -TERM $(cat ../data/pid)",
     );
     let running = bench.start();
