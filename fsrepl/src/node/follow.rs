@@ -159,7 +159,7 @@ impl Follower {
 
     /// A primary is connected.
     pub fn has_session(&self) -> bool {
-        self.current.lock().as_ref().is_some_and(|current| current.live.is_some())
+        self.current.lock().as_ref().is_some_and(|current| current.live.as_ref().is_some_and(|live| !live.is_over()))
     }
 
     /// Address of the primary, if one is connected.
@@ -567,6 +567,8 @@ impl Follower {
         }
         if mine {
             *self.current.lock() = None;
+            // The state was told while the session was still there.
+            self.status.changed();
         }
     }
 }

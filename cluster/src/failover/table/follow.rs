@@ -9,6 +9,8 @@ const FOLLOWS: &[crate::failover::Phase] = &[Joining, Second];
 pub(super) const ROWS: &[Row] = rows_of![
     &[Joining], InSync, ALWAYS => Some(Second), [], "in sync with {peer}", "in_sync";
     &[Second], ReplicationLost, ALWAYS => Some(Joining), [], "the session with {peer} is over", "replication_lost";
+    // The engine has ended that session for good: another one follows what comes.
+    FOLLOWS, Consented, ALWAYS => Some(Waiting), [StopEngine], "gave way: {peer} goes on", "gave_way";
     FOLLOWS, EngineDied, ALWAYS => Some(Waiting), [StopEngine, Rest], "the engine died: {why}", "engine_died";
     FOLLOWS, Sealed, ALWAYS => Some(Waiting), [StopEngine], "the engine has ended", "engine_ended";
     &[Joining], FollowRefused, ALWAYS => Some(Waiting), [StopEngine, Rest], "not taken as secondary: {why}", "follow_refused";
