@@ -36,11 +36,18 @@ pub struct Desired {
     /// A farm's server is drained.
     #[serde(default)]
     pub drained: bool,
+    /// A directory that nothing runs on is covered.
+    #[serde(default = "yes")]
+    pub guard: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Default for Desired {
     fn default() -> Desired {
-        Desired { schema: SCHEMA, started: false, failover: true, checks: true, drained: false }
+        Desired { schema: SCHEMA, started: false, failover: true, checks: true, drained: false, guard: true }
     }
 }
 

@@ -20,7 +20,7 @@ impl Offline {
     /// when a replica should be there and its disk is not mounted.
     pub fn open(dir: &Path, state: &Path) -> Result<Offline, Failure> {
         for removed in stale::clean(dir)? {
-            tracing::info!("{removed}");
+            tracing::debug!("{removed}");
         }
         let tree = PrivateTree::open(dir)?;
         let identity = Identity::load(&tree)?;

@@ -33,6 +33,11 @@ pub fn clean(dir: &Path) -> Result<Vec<String>, Failure> {
     Err(failed(&dir, format!("more than {STALE_MOUNTS} stale mounts lie on it")))
 }
 
+/// Whether a read-only cover lies on `dir`.
+pub fn is_covered(dir: &Path) -> bool {
+    mounts::resolve(dir).is_ok_and(|dir| matches!(top(&dir), Ok(Some(Leftover::Cover))))
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Leftover {
     Engine,

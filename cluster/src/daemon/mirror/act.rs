@@ -212,6 +212,7 @@ impl Mirror {
         if let Err(failure) = self.disk.record(change, self.engine.is_some()) {
             tracing::error!(module = self.module.name, %failure, ?change, "a change of the replica could not be recorded");
         }
+        self.guard();
         self.queue.push_back(Event::Replica(self.disk.replica()));
     }
 

@@ -5,8 +5,10 @@ use crate::config::Module;
 use crate::engine;
 use crate::replica::Replica;
 use fsrepl::node::change::Change;
+use fsrepl::node::cover::ReadOnlyCover;
 use fsrepl::node::identity::Identity;
 use fsrepl::node::offline::Offline;
+use fsrepl::node::stale;
 use fsrepl::report::Failure;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -64,6 +66,24 @@ impl Disk {
                 }
                 self.fault = Some(why);
             }
+        }
+    }
+
+    /// While nothing runs on it, others can read the directory and not change it: what they changed would be missing on the
+    /// other node. A directory that is no replica yet is nobody's business.
+    pub fn guard(&self) {
+        if self.identity.is_none() || stale::is_covered(&self.directory) {
+            return;
+        }
+        if let Err(failure) = ReadOnlyCover::put(&self.directory) {
+            tracing::warn!(module = self.module, %failure, "the directory can be changed while nothing replicates it");
+        }
+    }
+
+    /// The operator wants to edit it all the same; the next start finds what changed.
+    pub fn unguard(&self) {
+        if let Err(failure) = stale::clean(&self.directory) {
+            tracing::warn!(module = self.module, %failure, "the cover cannot be taken off");
         }
     }
 

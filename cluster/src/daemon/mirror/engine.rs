@@ -96,7 +96,15 @@ impl Mirror {
 
     pub(super) fn read_disk(&mut self) {
         self.disk.read();
+        self.guard();
         self.queue.push_back(Event::Replica(self.disk.replica()));
+    }
+
+    /// Covers the directory where nothing runs on it nor is about to.
+    pub(super) fn guard(&self) {
+        if self.guarded && self.engine.is_none() && !matches!(self.machine.phase(), Phase::Asking | Phase::Promoting) {
+            self.disk.guard();
+        }
     }
 
     pub(super) fn news(&mut self, number: u64, news: News) {

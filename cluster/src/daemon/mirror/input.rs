@@ -46,6 +46,8 @@ pub enum Input {
     Try(Command, Sender<Result<String, Refusal>>),
     /// The machine goes down: the same, but what the operator wants for good stays.
     Passing(Command, Sender<Result<String, Refusal>>),
+    /// The directory is covered while nothing runs on it, or open to edit.
+    Guard(bool),
     /// A datagram of a farm's server on that node.
     FarmBeat(NodeId, Vec<u8>),
     /// A farm's server takes no new clients, or does again.
@@ -87,6 +89,14 @@ impl Mirror {
             }
             Input::Try(command, answer) => drop(answer.send(self.foresee(command))),
             Input::Passing(command, answer) => drop(answer.send(self.command(command))),
+            Input::Guard(on) => {
+                self.guarded = on;
+                if on {
+                    self.guard();
+                } else if self.engine.is_none() {
+                    self.disk.unguard();
+                }
+            }
             Input::Drain(_) | Input::FarmBeat(..) => {}
             Input::Checks(on) => {
                 self.checks_on = on;

@@ -87,6 +87,8 @@ pub struct Mirror {
     addressed: bool,
     action: &'static str,
     refused: Option<String>,
+    /// The directory is covered while nothing runs on it.
+    guarded: bool,
     /// A module that this one depends on and that does not serve.
     missing: Option<String>,
     queue: VecDeque<Event>,
@@ -125,6 +127,7 @@ impl Mirror {
             addressed: false,
             action: "start",
             refused: None,
+            guarded: node.board.desired(&module.name).guard,
             missing: None,
             queue: VecDeque::new(),
             shown: None,

@@ -35,7 +35,7 @@ pub fn everywhere(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Value, F
     }
     let target = match (verb, named) {
         (_, Some(id)) => Target::One(id),
-        ("start" | "stop" | "failover" | "checks" | "reset", None) => Target::All,
+        ("start" | "stop" | "failover" | "checks" | "reset" | "guard", None) => Target::All,
         ("promote", None) => Target::One(node.me),
         ("restart" | "swap", None) => match route::leader(node, module) {
             Some(id) => Target::One(id),
@@ -84,6 +84,20 @@ pub fn here(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Value, Failure
         node.board.wish(&module, |desired| desired.drained = drained);
         let _ = handle.inputs.send(Input::Drain(drained));
         return Ok(json!({ "schema": 1, "drained": drained }));
+    }
+    if verb == "guard" {
+        let on = args["on"].as_bool().unwrap_or(true);
+        let stopped = node.board.own(&module).is_some_and(|shown| shown.state == "STOP");
+        if !on && !stopped {
+            return Err(refused(
+                format!("cannot open the directories of {module}"),
+                "the module is not stopped",
+                "stop it on this node first",
+            ));
+        }
+        node.board.wish(&module, |desired| desired.guard = on);
+        let _ = handle.inputs.send(Input::Guard(on));
+        return Ok(json!({ "schema": 1, "guard": on }));
     }
     let command = command(verb, args)?;
     let (sender, answered) = bounded(1);

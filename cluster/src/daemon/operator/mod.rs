@@ -28,7 +28,7 @@ pub(super) fn usage(what: impl Into<String>, why: impl Into<String>, cure: &str)
 /// From the local command line: goes where it belongs.
 pub fn answer(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Value, Failure> {
     match verb {
-        "start" | "stop" | "restart" | "swap" | "promote" | "failover" | "checks" | "reset" | "drain" => {
+        "start" | "stop" | "restart" | "swap" | "promote" | "failover" | "checks" | "reset" | "drain" | "guard" => {
             commands::everywhere(node, verb, args)
         }
         "status" => Ok(status::whole(node, args["module"].as_str())),
@@ -44,7 +44,7 @@ pub fn answer(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Value, Failu
 /// On this node, whoever asks.
 pub fn here(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Value, Failure> {
     match verb {
-        "start" | "stop" | "stop-all" | "restart" | "swap" | "promote" | "failover" | "checks" | "reset" | "drain" => {
+        "start" | "stop" | "stop-all" | "restart" | "swap" | "promote" | "failover" | "checks" | "reset" | "drain" | "guard" => {
             commands::here(node, verb, args)
         }
         "status" => Ok(status::whole(node, args["module"].as_str())),
