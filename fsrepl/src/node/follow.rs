@@ -16,7 +16,7 @@ use crate::objects::{Kind, Objects};
 use crate::op::{self, Answer, Query, Question, Said, kind};
 use crate::replica::hello::{Compare, Hello, Refusal, Welcome};
 use crate::replica::primary::Source;
-use crate::replica::pulse::{Pulse, TICK, Verdict as Beat};
+use crate::replica::pulse::{Pulse, Verdict as Beat};
 use crate::replica::secondary::{Keeper, Session};
 use crate::report::{Data, Reporter, State, StateLine};
 use crate::resync::digest;
@@ -625,7 +625,7 @@ fn start_pulse(follower: Arc<Follower>, session: Arc<Session>, timeout: Duration
         let mut told = false;
         let mut pulse = Pulse::new(timeout, session.now());
         while !session.is_over() {
-            std::thread::sleep(TICK);
+            std::thread::sleep(pulse.every());
             if !told && session.now() > RETRY_IS_NEWS {
                 told = true;
                 follower.tell_resync();

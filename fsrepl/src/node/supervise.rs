@@ -17,7 +17,7 @@ use crate::limits::{
 use crate::op::{Op, kind};
 use crate::replica::hello::{Compare, Refusal};
 use crate::replica::primary::{Lost, Mode, PEER_FAILED, Primary};
-use crate::replica::pulse::{Pulse, TICK, Verdict as Beat};
+use crate::replica::pulse::{Pulse, Verdict as Beat};
 use crate::report::{Data, Failure, FailureKind, State};
 use crate::resync::{Plan, Progress, Sync, Watch};
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -29,6 +29,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
+/// Between looks of the reader that serves when no request does.
+const BACKSTOP: Duration = Duration::from_millis(20);
+/// The same on an idle connection.
+const BACKSTOP_IDLE: Duration = Duration::from_millis(100);
 /// Code of a loss: the resync stood still.
 const STUCK: &str = "resync_stuck";
 
@@ -172,8 +176,12 @@ pub(super) fn start(
     thread("housekeeping", move || housekeep(&housekeeping))?;
     let backstop = shared.clone();
     thread("backstop", move || {
+        let mut before = 0;
         while !backstop.is_ending() {
-            std::thread::sleep(Duration::from_millis(20));
+            // Where nothing was sent there is nothing that waits for an answer.
+            let (seq, _) = backstop.primary.progress();
+            std::thread::sleep(if seq == before { BACKSTOP_IDLE } else { BACKSTOP });
+            before = seq;
             if backstop.primary.attached().is_some() {
                 backstop.primary.read_within(Duration::ZERO);
             }
@@ -484,7 +492,7 @@ impl Supervisor {
             let mut pulse = Pulse::new(shared.options.peer_timeout, primary.now());
             let mut watch = Watch::new(RESYNC_STUCK, primary.now());
             while primary.try_attached(epoch) {
-                std::thread::sleep(TICK);
+                std::thread::sleep(pulse.every());
                 if !told && began.elapsed() > RETRY_IS_NEWS {
                     told = true;
                     let progress = shared.progress.lock();

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-/// How often the pulse is taken.
-pub const TICK: Duration = Duration::from_millis(50);
-/// Silence of our own after which something is sent.
-const OWN_SILENCE: Duration = Duration::from_millis(150);
-/// A tick that comes this late means that we were not running.
-const OWN_STALL: Duration = Duration::from_millis(300);
+/// Bounds of the time between two looks: a loss is noticed soon after its time, and an idle pair costs little.
+const TICK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+/// Bounds of the silence of our own after which something is sent: several of these must be lost in a row.
+const OWN_SILENCE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(400));
+/// Bounds of how late a tick must come to mean that we were not running.
+const OWN_STALL: (Duration, Duration) = (Duration::from_millis(60), Duration::from_millis(300));
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,19 @@ pub struct Pulse {
 }
 
 impl Pulse {
+    /// How often to look.
+    pub fn every(&self) -> Duration {
+        (self.timeout / 14).clamp(TICK.0, TICK.1)
+    }
+
+    fn own_silence(&self) -> Duration {
+        (self.timeout / 4).clamp(OWN_SILENCE.0, OWN_SILENCE.1)
+    }
+
+    fn own_stall(&self) -> Duration {
+        (self.timeout / 3).clamp(OWN_STALL.0, OWN_STALL.1)
+    }
+
     /// A connection that begins at `now`.
     pub fn new(timeout: Duration, now: Duration) -> Pulse {
         Pulse { timeout, last_tick: now, forgiven: now }
@@ -40,14 +53,14 @@ impl Pulse {
 
     /// Judges at `now`, given when the peer was heard last and when we sent last.
     pub fn tick(&mut self, now: Duration, heard: Duration, sent: Duration) -> Verdict {
-        if now.saturating_sub(self.last_tick) > OWN_STALL {
+        if now.saturating_sub(self.last_tick) > self.own_stall() {
             self.forgiven = now;
         }
         self.last_tick = now;
         let silence = now.saturating_sub(heard.max(self.forgiven));
         if silence >= self.timeout {
             Verdict::Lost(silence)
-        } else if now.saturating_sub(sent) >= OWN_SILENCE {
+        } else if now.saturating_sub(sent) >= self.own_silence() {
             Verdict::Speak
         } else {
             Verdict::Well
@@ -85,6 +98,16 @@ mod tests {
     #[test]
     fn an_idle_side_speaks() {
         let mut pulse = Pulse::new(ms(1000), ms(0));
-        assert_eq!(pulse.tick(ms(200), ms(190), ms(0)), Verdict::Speak);
+        assert_eq!(pulse.tick(ms(260), ms(250), ms(0)), Verdict::Speak);
+    }
+
+    /// With every timeout several words fit into it, and looks come often enough to notice in time.
+    #[test]
+    fn the_timeout_sets_the_pace() {
+        for timeout in [100, 150, 1000, 5000, 11_000] {
+            let pulse = Pulse::new(ms(timeout), ms(0));
+            assert!(pulse.own_silence() * 4 <= ms(timeout) && pulse.every() * 5 <= ms(timeout), "{timeout}");
+            assert!(pulse.every() <= pulse.own_silence() && pulse.every() < pulse.own_stall(), "{timeout}");
+        }
     }
 }
