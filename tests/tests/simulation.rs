@@ -1,5 +1,6 @@
 //! Random histories of a cluster in virtual time; see `tests::sim`.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 use tests::rng;
 use tests::sim::{Bad, Plan, Simulator, Tell};
@@ -28,4 +29,29 @@ fn no_history_breaks_a_promise() {
         HISTORIES * soak,
         begun.elapsed().as_secs_f64()
     );
+}
+
+/// For work on the cores: how many histories break which promise, and one of each told in full.
+#[test]
+#[ignore = "a tool: prints what breaks, and proves nothing"]
+fn survey() {
+    let first = rng::seed("survey");
+    let soak: u64 = std::env::var("UNDERSTUDY_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let simulator = Simulator::new(Bad::default());
+    let mut broken: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let begun = Instant::now();
+    for n in 0..5_000 * soak {
+        let plan = Plan::of(first.wrapping_add(n));
+        if let Some(failure) = simulator.play(&plan, Tell::Nothing).failure {
+            broken.entry(failure.rule).or_default().push((plan, failure));
+        }
+    }
+    eprintln!("{:.1} s", begun.elapsed().as_secs_f64());
+    for (rule, cases) in &broken {
+        eprintln!("=== {rule:?}: {}", cases.len());
+        let shortest = cases.iter().map(|(plan, failure)| (simulator.shrink(plan, *rule), failure)).min_by_key(|(plan, _)| plan.faults.len());
+        if let Some((plan, failure)) = shortest {
+            eprintln!("{}", simulator.explain(&plan, failure));
+        }
+    }
 }

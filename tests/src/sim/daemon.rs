@@ -9,7 +9,7 @@ use cluster::NodeId;
 use cluster::failover::{Action, Command, Event, Facts, Machine, Phase, Step};
 use cluster::heartbeat::{Change, Peer, Presence};
 use cluster::quorum::{Answer, Ask, AskEvent, AskSend, Granter, PeerQuestion, Verdict, consent};
-use cluster::replica::{Data as State, Generation, Party, Relation, Replica, relation};
+use cluster::replica::{Data as State, Generation, Party, Relation, Replica, Role, relation};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use uuid::Uuid;
@@ -52,7 +52,7 @@ impl World {
         }
         let run = host.next_run();
         let now = host.clock.moment(self.now);
-        // From the wall clock where the disk was put back: a daemon never begins with an epoch that was used.
+        // Of the machine, not of its disk, which may be put back: an epoch that was used would be taken for a replay.
         let epoch = u64::from(run);
         let boot = Uuid::from_u128(u128::from(host.boot) << 1 | node as u128);
         let mut policy = self.config.policy;
@@ -93,12 +93,14 @@ impl World {
     /// The engine and the application went on without a daemon.
     fn find_engine(&mut self, node: usize) {
         let host = &mut self.hosts[node];
-        let Some(engine) = &host.engine else {
+        // One that has come to its end is as good as none.
+        let Some(engine) = host.engine.as_ref().filter(|engine| engine.follows() || engine.serves()) else {
+            host.engine = None;
             host.app.state = AppState::Down;
             host.app.run += 1;
             return;
         };
-        let in_sync = engine.in_sync();
+        let (in_sync, session) = (engine.in_sync(), engine.session != 0);
         let (phase, code) = match &engine.part {
             Part::Secondary(_) if in_sync => (Phase::Second, "in_sync"),
             Part::Secondary(_) => (Phase::Joining, "joining"),
@@ -109,10 +111,12 @@ impl World {
         };
         let Some(daemon) = &mut host.daemon else { return };
         daemon.machine.found(phase, in_sync, "found running", code);
+        self.log.story(self.now, name(node), || format!("finds {phase:?}"));
         if phase == Phase::Starting {
             self.start_app(node);
         }
-        self.log.story(self.now, name(node), || format!("finds {phase:?}"));
+        // `found` takes a session for granted.
+        self.feed(node, Event::Replication(session));
     }
 
     pub(super) fn daemon_tick(&mut self, node: usize, run: u32) {
@@ -147,7 +151,6 @@ impl World {
         for change in changes {
             let Some(daemon) = &mut self.hosts[node].daemon else { return };
             match change {
-                Change::Restarted => daemon.told = 0,
                 // Only with what it says of itself now: what it said before it was lost is old.
                 Change::Presence(Presence::Heard) if daemon.seen.0 != daemon.peer_epoch || daemon.peer_epoch == 0 => {}
                 Change::Presence(presence) => self.feed(node, Event::Presence(presence)),
@@ -162,8 +165,9 @@ impl World {
         match packet.body {
             Body::Beat(beat) => {
                 let changes = daemon.peer.receive(&beat, moment);
-                if daemon.peer.presence() == Presence::Heard {
-                    daemon.peer_epoch = daemon.peer_epoch.max(beat.epoch);
+                if beat.epoch > daemon.peer_epoch {
+                    // A new daemon knows nothing of this one. `Change::Restarted` comes only if its forerunner was heard.
+                    (daemon.peer_epoch, daemon.told) = (beat.epoch, 0);
                 }
                 self.peer_changes(node, changes);
             }
@@ -174,12 +178,15 @@ impl World {
                 }
                 let Some(daemon) = &mut self.hosts[node].daemon else { return };
                 let heard = daemon.peer.presence() == Presence::Heard && daemon.seen.0 == daemon.peer_epoch;
+                let by = daemon.epoch;
                 if heard && daemon.machine.presence() != Presence::Heard {
                     self.feed(node, Event::Presence(Presence::Heard));
                 }
-                self.send(node, 1 - node, packet.network, Body::FactsHeard { epoch, version });
+                self.send(node, 1 - node, packet.network, Body::FactsHeard { epoch, version, by });
             }
-            Body::FactsHeard { epoch, version } if epoch == daemon.epoch => daemon.told = daemon.told.max(version),
+            Body::FactsHeard { epoch, version, by } if epoch == daemon.epoch && by == daemon.peer_epoch => {
+                daemon.told = daemon.told.max(version);
+            }
             Body::Question { asker, run, question } => self.answer(node, packet.network, asker, run, &question),
             Body::Answer { run, next, answer, .. } if run == daemon.run => self.step_ask(node, AskEvent::Peer(next, answer)),
             Body::Witness { run, reply, .. } if run == daemon.run => self.step_ask(node, AskEvent::Witness((*reply).clone())),
@@ -196,7 +203,7 @@ impl World {
             node: Self::node_id(node),
             replica: host.disk.replica.clone(),
             willing: daemon.machine.view().party().willing,
-            serving: daemon.machine.phase().leads() || host.engine.as_ref().is_some_and(Engine::leads),
+            serving: daemon.machine.phase().leads() || host.engine.as_ref().is_some_and(Engine::serves),
         };
         let answer = consent(&party, question, self.config.policy.resolves());
         let stuck = host.engine.as_ref().is_some_and(Engine::follows) && self.now < host.paused[1];
@@ -230,12 +237,17 @@ impl World {
     /// Changes what is recorded; false: the node died over it.
     pub(super) fn record(&mut self, node: usize, change: impl FnOnce(&mut Replica)) -> bool {
         let host = &mut self.hosts[node];
-        let old = host.die.is_some().then(|| host.disk.replica.clone());
+        let (old, current) = (host.die.is_some().then(|| host.disk.replica.clone()), host.disk.replica.current);
         change(&mut host.disk.replica);
-        if let (Some(die), Some(old)) = (host.die.take(), old) {
-            if die == DieAt::Before {
-                host.disk.replica = old;
-            }
+        let die = host.die.take();
+        if let (Some(DieAt::Before), Some(old)) = (die, old) {
+            host.disk.replica = old;
+        }
+        let replica = &host.disk.replica;
+        if replica.current != current && replica.role == Role::Primary {
+            self.begins(node);
+        }
+        if let Some(die) = die {
             self.log.story(self.now, name(node), || format!("loses its power {die:?} it could record"));
             self.power_off(node, true, false);
             return false;
@@ -394,7 +406,6 @@ impl World {
         });
         if recorded {
             self.feed(node, Event::Replica(self.hosts[node].disk.replica.clone()));
-            self.begins(node);
             self.start_primary(node, overruled.is_some(), by.is_some_and(|by| by != Granter::Witness));
         }
     }

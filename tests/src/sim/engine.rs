@@ -84,6 +84,11 @@ impl Engine {
         matches!(self.part, Part::Primary(_))
     }
 
+    /// It leads and has not come to its end.
+    pub fn serves(&self) -> bool {
+        matches!(&self.part, Part::Primary(primary) if !primary.sealed)
+    }
+
     pub fn follows(&self) -> bool {
         matches!(self.part, Part::Secondary(_))
     }
@@ -296,6 +301,7 @@ impl World {
         if fsync {
             host.disk.data.stable |= 1 << op;
         }
+        self.ledger.applied(node, op);
         self.submit(node, op, fsync);
     }
 

@@ -44,12 +44,13 @@ impl World {
             Fault::Pause { node, process, length } => {
                 let until = self.now + length;
                 self.trouble = self.trouble.max(until);
-                match process {
-                    Some(process) => self.hosts[node].paused[process as usize] = until,
-                    None => self.hosts[node].paused = [until; 3],
+                for (at, paused) in self.hosts[node].paused.iter_mut().enumerate() {
+                    if process.is_none_or(|process| process as usize == at) {
+                        *paused = until.max(*paused);
+                    }
                 }
             }
-            Fault::PauseThird { length } => self.third.paused = self.now + length,
+            Fault::PauseThird { length } => self.third.paused = self.third.paused.max(self.now + length),
             Fault::Kill { node, process: Proc::Daemon } => self.kill_daemon(node, true),
             Fault::Kill { node, process: Proc::Engine } => self.engine_dies(node),
             Fault::Kill { node, process: Proc::App } | Fault::AppFails { node } => self.app_fails(node),

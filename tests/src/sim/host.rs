@@ -113,6 +113,8 @@ pub(super) struct Host {
     /// Until when daemon, engine, application stand still.
     pub paused: [Ms; 3],
     pub die: Option<DieAt>,
+    /// The disk was put back to an earlier state of the generation it was at: its own record cannot tell.
+    pub doubtful: bool,
     pub addresses: bool,
 }
 
@@ -131,6 +133,7 @@ impl Host {
             engine_run: 0,
             paused: [0; 3],
             die: None,
+            doubtful: false,
             addresses: false,
         }
     }

@@ -40,6 +40,8 @@ pub(super) struct Ledger {
     /// Copies that count, per node.
     good: [Ops; 2],
     counted: [bool; 2],
+    /// Applied, and no power cut since, per node.
+    solid: [Ops; 2],
     /// An operator went on without this node.
     abandoned: [bool; 2],
     /// The copy is being overwritten.
@@ -50,6 +52,11 @@ impl Ledger {
     /// What has to be in any history that is acknowledged in.
     pub fn required(&self) -> Ops {
         self.acknowledged & !self.excused
+    }
+
+    /// A node has this operation now.
+    pub fn applied(&mut self, node: usize, op: u32) {
+        self.solid[node] |= 1 << op;
     }
 
     /// The application was told that `op` is done. `parted`: nothing prevents two histories, and the nodes do not hear
@@ -66,11 +73,14 @@ impl Ledger {
         }
         for (at, data) in data.iter().enumerate() {
             if self.counted[at] || at == node {
-                self.good[at] |= bit & data.has;
+                let there = if fsynced { data.stable } else { data.has & self.solid[at] };
+                self.good[at] |= bit & there;
             }
         }
         let missing = self.required() & !data[node].has;
-        (missing != 0 && !parted).then_some((Rule::TwoHistories, missing))
+        // A late reply to what the other node had before it went on is true.
+        let there = data[1 - node].has & bit != 0;
+        (missing != 0 && !there && !parted).then_some((Rule::TwoHistories, missing))
     }
 
     /// The node goes on alone from here: only its copies count.
@@ -100,6 +110,11 @@ impl Ledger {
         self.torn[node] = false;
     }
 
+    /// The node's disk was put back in time, and nobody could tell it so.
+    pub fn unnoticed(&mut self, node: usize, has: Ops) {
+        self.accepted(node, has);
+    }
+
     /// A copy is being overwritten by the other node's. `keeps`: what only it has is put aside.
     pub fn overwritten(&mut self, node: usize, old: Ops, new: Ops, keeps: bool) -> Option<(Rule, Ops)> {
         self.counted[node] = false;
@@ -114,11 +129,12 @@ impl Ledger {
         (gone != 0).then_some((Rule::NotKept, gone))
     }
 
-    /// It has everything of the other node.
+    /// It has everything of the other node, and that is still there.
     pub fn in_sync(&mut self, node: usize, data: [Data; 2]) -> Option<(Rule, Ops)> {
         self.counted[node] = true;
         self.torn[node] = false;
         self.abandoned[node] = false;
+        self.solid[node] = data[node].has;
         self.good[node] = data[node].has & self.acknowledged;
         let missing = self.required() & !data[node].has;
         (missing != 0).then_some((Rule::NotEqual, missing))
@@ -127,6 +143,7 @@ impl Ledger {
     /// The power went: only what was fsynced still counts, and only if it is there.
     pub fn power_cut(&mut self, node: usize, left: Ops) {
         self.good[node] &= self.fsynced & left;
+        self.solid[node] = 0;
         self.destroyed();
     }
 

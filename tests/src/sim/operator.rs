@@ -20,12 +20,10 @@ impl World {
         self.log.story(self.now, "repair", || "all links, machines and processes work again".into());
         self.net.heal();
         self.third.up = true;
-        self.third.paused = 0;
         self.trouble = self.now;
         for node in 0..2 {
             let now = self.now;
             let host = &mut self.hosts[node];
-            host.paused = [0; 3];
             host.die = None;
             host.app.hangs = false;
             host.clock.change(now, 1000, 0);
@@ -37,6 +35,13 @@ impl World {
                 self.queue.push(self.now + 1, Happening::DaemonStart { node, boot });
             }
         }
+    }
+
+    /// What stands still goes on when its time has come.
+    pub(super) fn wait_for_pauses(&mut self) {
+        let paused = self.hosts.iter().flat_map(|host| host.paused).chain([self.third.paused]).max().unwrap_or(0);
+        self.run(self.now.max(paused));
+        self.trouble = self.now;
     }
 
     fn phase(&self, node: usize) -> Option<Phase> {

@@ -44,6 +44,7 @@ impl Simulator {
         let end = world.now + plan.faults.last().map_or(0, |(at, _)| *at) + world.rng.below(WINDOW / 4);
         world.run(end);
         world.repair();
+        world.wait_for_pauses();
         let recovery = world.recover(explained(&plan.faults) || world.accepted);
         let acknowledged = world.ledger.acknowledged.count_ones();
         Outcome { failure: world.failure, recovery, acknowledged, lines: world.log.lines }

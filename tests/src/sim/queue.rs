@@ -28,7 +28,7 @@ pub enum Proc {
 pub(super) enum Body {
     Beat(Beat),
     Facts { epoch: u64, version: u64, facts: Rc<Facts> },
-    FactsHeard { epoch: u64, version: u64 },
+    FactsHeard { epoch: u64, version: u64, by: u64 },
     Question { asker: Proc, run: u32, question: Rc<PeerQuestion> },
     Answer { asker: Proc, run: u32, next: Generation, answer: Answer },
     Connect { session: u32 },

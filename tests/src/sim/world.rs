@@ -1,7 +1,6 @@
 //! The world: two nodes and a third machine in virtual time. One seed and one plan are one history.
 
 use super::bad::Bad;
-use super::engine::Engine;
 use super::host::{AppState, Host, MOST_OPS, Ops};
 use super::ledger::{Ledger, Rule};
 use super::log::{Log, Tell, name};
@@ -196,13 +195,15 @@ impl World {
         let data = &mut host.disk.data;
         if loses {
             data.has = data.stable | data.has & chance;
-            let left = data.has;
-            self.ledger.power_cut(node, left);
         }
-        self.hosts[node].disk.data.flush();
+        data.flush();
+        // Whether anything was lost cannot be told afterwards: what was not fsynced does not count any more.
+        let left = data.has;
+        self.ledger.power_cut(node, left);
         if put_back && let Some((replica, data)) = self.hosts[node].snapshot.clone() {
-            let disk = &mut self.hosts[node].disk;
-            (disk.replica, disk.data) = (replica, data);
+            let host = &mut self.hosts[node];
+            host.doubtful = host.disk.replica.current == replica.current;
+            (host.disk.replica, host.disk.data) = (replica, data);
             self.ledger.put_back(node, data.has);
         }
         self.trouble = self.now;
@@ -222,6 +223,11 @@ impl World {
         let parted = self.may_part();
         self.log.detail(self.now, name(node), || "begins a generation of its own".into());
         let has = self.hosts[node].disk.data.has;
+        let peer = &self.hosts[1 - node];
+        let alone = peer.daemon.is_none() || peer.disk.replica.rebooted || !self.net.whole();
+        if std::mem::take(&mut self.hosts[node].doubtful) && alone {
+            self.ledger.unnoticed(node, has);
+        }
         let broken = self.ledger.begins(node, has, parted);
         self.broken(node, broken);
     }
@@ -231,7 +237,7 @@ impl World {
         let grace = self.config.policy.profile.promote.as_millis() as Ms * 10;
         let alive = |host: &Host| host.up && host.daemon.is_some() && host.paused.iter().all(|&until| until <= self.now);
         let well = self.net.whole() && self.net.loss == 0 && self.net.slow == 0 && self.hosts.iter().all(alive);
-        !self.config.policy.kind.remembers() && (!well || self.now - self.trouble < grace)
+        !self.config.policy.kind.remembers() && (!well || self.now.saturating_sub(self.trouble) < grace)
     }
 
     pub fn broken(&mut self, node: usize, broken: Option<(Rule, Ops)>) {
@@ -256,9 +262,6 @@ impl World {
         }
     }
 
-    pub fn engine_leads(&self, node: usize) -> bool {
-        self.hosts[node].engine.as_ref().is_some_and(Engine::leads)
-    }
 }
 
 fn process_of(what: &Happening) -> Option<(usize, usize)> {

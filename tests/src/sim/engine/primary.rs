@@ -38,7 +38,7 @@ pub(in crate::sim) struct Primary {
     pub mode: Mode,
     pub pending: Vec<Pending>,
     pub sealing: bool,
-    sealed: bool,
+    pub sealed: bool,
     leaving: bool,
     agreement: Option<Agreement>,
     ask: Option<Ask>,
@@ -189,11 +189,7 @@ impl World {
                 self.try_seal(node);
             }
             (Frame::Word(word), Mode::Mirror) => self.step_agreement(node, &agreement::Event::Word(word)),
-            (Frame::Left, Mode::Mirror) if primary.leaving => {
-                if self.record(node, |replica| replica.clean = true) {
-                    self.sealed(node);
-                }
-            }
+            (Frame::Left, Mode::Mirror) if primary.leaving => self.sealed(node),
             (Frame::Leaving, _) => self.lose(node, "was stopped"),
             _ => {}
         }
@@ -288,7 +284,6 @@ impl World {
         if !self.record(node, |replica| replica.commit(next, superseded)) {
             return;
         }
-        self.begins(node);
         let remembers = self.config.policy.kind.remembers();
         if let Some(primary) = self.primary(node) {
             primary.mode = Mode::Alone;
@@ -395,17 +390,17 @@ impl World {
                 primary.leaving = true;
                 self.say(node, Frame::Leave);
             }
-            Mode::Alone | Mode::Syncing => {
-                if self.record(node, |replica| replica.clean = true) {
-                    self.sealed(node);
-                }
-            }
+            Mode::Alone | Mode::Syncing => self.sealed(node),
             Mode::Closing | Mode::Holding | Mode::Refused => {}
         }
     }
 
+    /// Clean is recorded when everything is on the disk.
     fn sealed(&mut self, node: usize) {
         self.hosts[node].disk.data.flush();
+        if !self.record(node, |replica| replica.clean = true) {
+            return;
+        }
         let network = self.best_network();
         if let Some(primary) = self.primary(node) {
             primary.sealed = true;

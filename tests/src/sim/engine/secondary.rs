@@ -102,6 +102,7 @@ impl World {
         if fsync {
             data.stable |= 1 << op;
         }
+        self.ledger.applied(node, op);
         self.say(node, Frame::Acked(op));
     }
 
@@ -110,9 +111,13 @@ impl World {
         if !self.record(node, |replica| replica.adopt(sender)) {
             return;
         }
-        let data = self.data();
-        let broken = self.ledger.in_sync(node, data);
-        self.broken(node, broken);
+        self.hosts[node].doubtful = false;
+        // One that comes late is of a generation that the primary has left.
+        if self.hosts[1 - node].disk.replica.current == sender.current {
+            let data = self.data();
+            let broken = self.ledger.in_sync(node, data);
+            self.broken(node, broken);
+        }
         let Some(secondary) = self.secondary(node) else { return };
         secondary.in_sync = true;
         secondary.follower = Follower::default();
