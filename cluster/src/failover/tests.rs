@@ -131,6 +131,17 @@ fn fencing_keeps_its_order() {
     }
 }
 
+/// Found by the simulator: fenced by a check while replies were held, the application could never be killed.
+#[test]
+fn what_does_not_stop_while_fenced_is_answered_before_it_is_killed() {
+    let mut machine = primary(Kind::Witness);
+    machine.on(at(100), Event::Holding("silent".into()));
+    machine.on(at(110), Event::CheckFailed("sql".into(), OnFailure::Wait));
+    assert_eq!(machine.phase(), Phase::Fencing);
+    let steps = machine.on(at(61_000), Event::Tick);
+    assert_eq!(actions(&steps), [Action::AnswerErrors, Action::KillApplication]);
+}
+
 #[test]
 fn promotion_needs_the_loss_of_replication_and_of_all_heartbeats() {
     let mut machine = secondary(Kind::Witness);

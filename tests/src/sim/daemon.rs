@@ -40,6 +40,13 @@ pub(super) struct Daemon {
     busy: bool,
 }
 
+impl Daemon {
+    /// The peer is there, and what it says of itself is of now: what it said before it was started anew is old.
+    fn hears(&self) -> bool {
+        self.peer.presence() == Presence::Heard && self.seen.0 == self.peer_epoch
+    }
+}
+
 impl World {
     pub(super) fn node_id(node: usize) -> NodeId {
         NodeId(node as u16 + 1)
@@ -151,11 +158,16 @@ impl World {
         for change in changes {
             let Some(daemon) = &mut self.hosts[node].daemon else { return };
             match change {
-                // Only with what it says of itself now: what it said before it was lost is old.
-                Change::Presence(Presence::Heard) if daemon.seen.0 != daemon.peer_epoch || daemon.peer_epoch == 0 => {}
-                Change::Presence(presence) => self.feed(node, Event::Presence(presence)),
+                Change::Presence(presence) if presence != Presence::Heard || daemon.hears() => self.feed(node, Event::Presence(presence)),
                 _ => {}
             }
+        }
+    }
+
+    fn hear_facts(&mut self, node: usize) {
+        let Some(daemon) = &self.hosts[node].daemon else { return };
+        if daemon.hears() && daemon.machine.presence() != Presence::Heard {
+            self.feed(node, Event::Presence(Presence::Heard));
         }
     }
 
@@ -170,6 +182,7 @@ impl World {
                     (daemon.peer_epoch, daemon.told) = (beat.epoch, 0);
                 }
                 self.peer_changes(node, changes);
+                self.hear_facts(node);
             }
             Body::Facts { epoch, version, facts } => {
                 if (epoch, version) > daemon.seen {
@@ -177,11 +190,8 @@ impl World {
                     self.feed(node, Event::Peer((*facts).clone()));
                 }
                 let Some(daemon) = &mut self.hosts[node].daemon else { return };
-                let heard = daemon.peer.presence() == Presence::Heard && daemon.seen.0 == daemon.peer_epoch;
                 let by = daemon.epoch;
-                if heard && daemon.machine.presence() != Presence::Heard {
-                    self.feed(node, Event::Presence(Presence::Heard));
-                }
+                self.hear_facts(node);
                 self.send(node, 1 - node, packet.network, Body::FactsHeard { epoch, version, by });
             }
             Body::FactsHeard { epoch, version, by } if epoch == daemon.epoch && by == daemon.peer_epoch => {
@@ -211,13 +221,10 @@ impl World {
             if stuck {
                 return;
             }
-            let known = party.replica.knows(question.next) || party.replica.yielded_to == Some(question.next);
-            if !known && !self.give_way(node, question.next) {
+            if !self.give_way(node, question.next) {
                 return;
             }
-            if self.hosts[node].disk.replica.yielded_to == Some(question.next) {
-                self.feed(node, Event::Consented);
-            }
+            self.feed(node, Event::Consented);
         }
         self.log.detail(self.now, name(node), || format!("answers about {}: {answer:?}", short(question.next)));
         self.send(node, 1 - node, network, Body::Answer { asker, run, next: question.next, answer });

@@ -29,7 +29,8 @@ pub(super) const ROWS: &[Row] = rows_of![
         "check {check} fails: nothing is served", "check_waits";
     &[Fencing], AppStopped, STOP_DUE => Some(Stopped), [StopEngine], "stopped: {why}", "stopped";
     &[Fencing], AppStopped, ALWAYS => Some(Waiting), [StopEngine], "the application is stopped", "fenced";
-    &[Fencing], Timeout, ALWAYS => None, [KillApplication, After(Stop)], "the application does not stop: it is killed", "killing";
+    // What waits for a reply that is held cannot be killed.
+    &[Fencing], Timeout, ALWAYS => None, [AnswerErrors, KillApplication, After(Stop)], "the application does not stop: it is killed", "killing";
 
     &[Promoting], EngineUp, ALWAYS => Some(Starting), [AddAddresses, StartApplication, After(Start)], "the application starts", "starting_application";
     &[Promoting], EngineDied, ALWAYS => Some(Fencing), [Count, Rest, StopAcknowledging, RemoveAddresses, KillApplication, After(Stop)],
