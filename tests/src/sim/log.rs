@@ -19,11 +19,14 @@ pub enum Tell {
 pub(super) struct Log {
     pub tell: Tell,
     pub lines: Vec<String>,
+    /// Times are told from here.
+    pub zero: Ms,
 }
 
 impl Log {
     pub fn story(&mut self, now: Ms, who: &str, what: impl FnOnce() -> String) {
         if self.tell != Tell::Nothing {
+            let now = now - self.zero;
             let line = format!("{:>4}.{:03}  {who:<8} {}", now / 1000, now % 1000, what());
             self.lines.push(line);
         }

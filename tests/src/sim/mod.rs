@@ -19,6 +19,7 @@ mod operator;
 mod plan;
 mod play;
 mod queue;
+mod story;
 mod third;
 mod world;
 
@@ -28,4 +29,5 @@ pub use log::Tell;
 pub use plan::{Fault, Plan};
 pub use play::{Outcome, Simulator};
 pub use queue::{Ms, Proc};
+pub use story::Story;
 pub use world::Failure;

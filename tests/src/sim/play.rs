@@ -40,6 +40,7 @@ impl Simulator {
         world.rng = Rng::new(plan.seed);
         world.write_down(tell);
         world.log.lines.clear();
+        world.log.zero = world.now;
         world.expect(&plan.faults);
         let end = world.now + plan.faults.last().map_or(0, |(at, _)| *at) + world.rng.below(WINDOW / 4);
         world.run(end);
