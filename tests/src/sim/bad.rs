@@ -19,7 +19,7 @@ pub struct Bad {
     pub follows_unrecorded: bool,
     /// The secondary confirms that the primary survives and does not record it.
     pub follower_forgets: bool,
-    /// The witness answers and does not keep what it granted.
+    /// The witness grants claims and does not keep them.
     pub witness_forgets: bool,
     /// Another table.
     pub table: Option<fn(Vec<Row>) -> Vec<Row>>,
@@ -38,7 +38,7 @@ impl Bad {
 /// A lost peer is enough, whatever this node's data is.
 pub fn leads_with_anything(mut rows: Vec<Row>) -> Vec<Row> {
     let lost = |view: &View| view.presence == Presence::Lost && view.replica.current.is_some();
-    for row in rows.iter_mut().filter(|row| row.code == "asking" && row.from.contains(&Phase::Waiting)) {
+    for row in rows.iter_mut().filter(|row| row.code == "asking" && row.when.words == "peer lost, may lead") {
         row.when = Guard { words: "peer lost", test: lost };
     }
     rows.retain(|row| !["outdated", "inconsistent", "power_cut", "secondary_waits", "right_at_peer"].contains(&row.code));

@@ -12,7 +12,7 @@ pub(super) const BOUND: Ms = 12_000;
 /// Between looks.
 const LOOK: Ms = 100;
 /// Codes that ask for an operator.
-const OPERATOR: [&str; 4] = ["split", "unusable", "unrelated", "first_start"];
+const OPERATOR: [&str; 5] = ["split", "unusable", "unrelated", "first_start", "split_serving"];
 
 impl World {
     /// Everything works again.
@@ -116,11 +116,11 @@ impl World {
 
     fn wants_operator(&self) -> Option<usize> {
         let stuck = |node: usize| {
-            self.hosts[node].daemon.as_ref().is_some_and(|daemon| {
-                daemon.machine.phase() == Phase::Waiting && OPERATOR.contains(&daemon.machine.reason().1)
+            let machine = self.hosts[node].daemon.as_ref().map(|daemon| &daemon.machine);
+            machine.is_some_and(|machine| {
+                matches!(machine.phase(), Phase::Waiting | Phase::Alone) && OPERATOR.contains(&machine.reason().1)
             })
         };
-        // Neither serves, or one serves and the other cannot follow.
         (0..2).find(|&node| stuck(node))
     }
 

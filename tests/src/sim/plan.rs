@@ -235,6 +235,13 @@ impl Plan {
             let near = faults[0].0 + rng.below(200);
             faults.push((near, fault(&mut rng)));
         }
+        if rng.one_in(8) {
+            let (at, length) = (rng.below(1000), 900 + rng.below(1500));
+            let blank = rng.one_in(3);
+            let away = Fault::CutThird { nodes: 3, directions: 3, length };
+            faults.push((at, rng.pick(&[away, Fault::ThirdOff { blank, length }])));
+            faults.push((at + 800 + rng.below(1000), grave(&mut rng)));
+        }
         faults.sort_by_key(|(at, _)| *at);
         Plan { seed, config, faults }
     }
@@ -243,6 +250,17 @@ impl Plan {
 fn length(rng: &mut Rng) -> Ms {
     let most = rng.pick(&[60, 200, 450, 900, 1800, 3000]);
     20 + rng.below(most)
+}
+
+/// The nodes lose each other.
+fn grave(rng: &mut Rng) -> Fault {
+    let (node, length) = (rng.below(2) as usize, 900 + rng.below(2000));
+    rng.pick(&[
+        Fault::Cut { networks: 3, directions: 3, length },
+        Fault::Off { node, loses: true, put_back: false, back: length },
+        Fault::Pause { node, process: None, length },
+        Fault::KillBoth { node },
+    ])
 }
 
 fn fault(rng: &mut Rng) -> Fault {

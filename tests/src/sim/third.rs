@@ -2,7 +2,7 @@
 
 use super::queue::{Body, Happening, Ms, THIRD};
 use super::world::World;
-use cluster::quorum::witness::Witness;
+use cluster::quorum::witness::{Request, Witness};
 use std::rc::Rc;
 use uuid::Uuid;
 
@@ -31,7 +31,8 @@ impl World {
         }
         match body {
             Body::AskWitness { asker, run, request } => {
-                let before = self.bad.witness_forgets.then(|| self.third.witness.clone());
+                let claim = matches!(*request, Request::Claim { .. });
+                let before = (claim && self.bad.witness_forgets).then(|| self.third.witness.clone());
                 let (reply, changed) = self.third.witness.handle(MODULE, &request);
                 if changed {
                     self.log.detail(self.now, "witness", || format!("records: {request:?}"));

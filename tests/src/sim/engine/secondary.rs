@@ -4,7 +4,7 @@ use super::{Frame, Part, World};
 use crate::sim::queue::Body;
 use cluster::failover::Event;
 use cluster::quorum::agreement::Follower;
-use cluster::replica::{Relation, Replica, relation};
+use cluster::replica::{Relation, Replica, Right, relation};
 
 #[derive(Clone, Debug)]
 pub(in crate::sim) struct Secondary {
@@ -50,7 +50,8 @@ impl World {
             Frame::Word(word) => {
                 let Some(secondary) = self.secondary(node) else { return };
                 let Some((right, answer)) = secondary.follower.hear(word) else { return };
-                if self.bad.follower_forgets || self.record(node, |replica| replica.right = right) {
+                let forgets = self.bad.follower_forgets && right == Right::Peer;
+                if forgets || self.record(node, |replica| replica.right = right) {
                     self.tell_replica(node);
                     self.say(node, Frame::Word(answer));
                 }
