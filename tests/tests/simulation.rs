@@ -115,7 +115,8 @@ fn survey() {
     eprintln!("{:.1} s", begun.elapsed().as_secs_f64());
     for (rule, cases) in &broken {
         eprintln!("=== {rule:?}: {}", cases.len());
-        let shortest = cases.iter().map(|(plan, failure)| (simulator.shrink(plan, *rule), failure)).min_by_key(|(plan, _)| plan.faults.len());
+        let shortest =
+            cases.iter().map(|(plan, failure)| (simulator.shrink(plan, *rule), failure)).min_by_key(|(plan, _)| plan.faults.len());
         if let Some((plan, failure)) = shortest {
             eprintln!("{}", simulator.explain(&plan, failure));
         }

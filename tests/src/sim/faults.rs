@@ -164,7 +164,9 @@ fn describe(fault: Fault) -> String {
         }
         Fault::Flap { .. } => "the networks begin to flap".into(),
         Fault::Storm { loss, double, slow, .. } => format!("packets lost {loss} ‰, doubled {double} ‰, late by up to {slow} ms"),
-        Fault::Pause { node, process: Some(process), length } => format!("{} of {} stands still for {length} ms", word(process), name(node)),
+        Fault::Pause { node, process: Some(process), length } => {
+            format!("{} of {} stands still for {length} ms", word(process), name(node))
+        }
         Fault::Pause { node, process: None, length } => format!("{} stands still for {length} ms", name(node)),
         Fault::PauseThird { length } => format!("the third machine stands still for {length} ms"),
         Fault::Kill { node, process } => format!("{} of {} is killed", word(process), name(node)),

@@ -157,3 +157,80 @@ impl Ledger {
         self.excused |= self.acknowledged & !(self.good[0] | self.good[1]);
     }
 }
+
+/// Each rule has something that it must find.
+#[cfg(test)]
+mod controls {
+    use super::*;
+
+    fn data(first: Ops, second: Ops) -> [Data; 2] {
+        [Data { has: first, stable: first }, Data { has: second, stable: second }]
+    }
+
+    /// Node 0 leads, node 1 is in sync, operation 0 is on both.
+    fn pair() -> Ledger {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.begins(0, 0, false), None);
+        assert_eq!(ledger.in_sync(1, data(0, 0)), None);
+        for node in 0..2 {
+            ledger.applied(node, 0);
+        }
+        assert_eq!(ledger.acknowledge(0, 0, false, data(1, 1), false), None);
+        ledger
+    }
+
+    #[test]
+    fn starting_without_what_was_acknowledged_is_found() {
+        assert_eq!(pair().begins(1, 0, false), Some((Rule::Stale, 1)));
+        assert_eq!(pair().begins(1, 1, false), None);
+    }
+
+    #[test]
+    fn half_a_copy_that_serves_is_found() {
+        let mut ledger = pair();
+        assert_eq!(ledger.overwritten(1, 1, 1, false), None);
+        assert_eq!(ledger.begins(1, 1, false), Some((Rule::HalfCopy, 0)));
+    }
+
+    #[test]
+    fn histories_that_part_are_found() {
+        let mut ledger = pair();
+        assert_eq!(ledger.begins(1, 1, false), None);
+        assert_eq!(ledger.acknowledge(1, 1, false, data(1, 3), false), None);
+        assert_eq!(ledger.acknowledge(0, 2, false, data(5, 3), false), Some((Rule::TwoHistories, 2)));
+    }
+
+    #[test]
+    fn what_is_thrown_away_is_found_unless_it_is_kept() {
+        assert_eq!(pair().overwritten(1, 1, 0, false), Some((Rule::NotKept, 1)));
+        let mut ledger = pair();
+        assert_eq!(ledger.overwritten(1, 1, 0, true), None);
+        assert_eq!((ledger.kept, ledger.required()), (1, 0));
+    }
+
+    #[test]
+    fn a_pair_in_sync_that_lacks_something_is_found() {
+        assert_eq!(pair().in_sync(1, data(1, 0)), Some((Rule::NotEqual, 1)));
+    }
+
+    #[test]
+    fn one_power_cut_excuses_nothing_and_two_excuse_what_was_not_fsynced() {
+        let mut ledger = pair();
+        assert_eq!(ledger.acknowledge(0, 1, true, data(3, 3), false), None);
+        ledger.power_cut(0, 2);
+        assert_eq!(ledger.required(), 3);
+        ledger.power_cut(1, 2);
+        assert_eq!(ledger.required(), 2, "what was fsynced is never excused");
+        ledger.put_back(0, 0);
+        assert_eq!(ledger.required(), 2, "the other one has it");
+        ledger.put_back(1, 0);
+        assert_eq!(ledger.required(), 0);
+    }
+
+    #[test]
+    fn an_operators_word_excuses_what_the_other_node_has() {
+        let mut ledger = pair();
+        ledger.accepted(1, 0);
+        assert_eq!((ledger.required(), ledger.begins(1, 0, false)), (0, None));
+    }
+}

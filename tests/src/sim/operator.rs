@@ -117,9 +117,8 @@ impl World {
     fn wants_operator(&self) -> Option<usize> {
         let stuck = |node: usize| {
             let machine = self.hosts[node].daemon.as_ref().map(|daemon| &daemon.machine);
-            machine.is_some_and(|machine| {
-                matches!(machine.phase(), Phase::Waiting | Phase::Alone) && OPERATOR.contains(&machine.reason().1)
-            })
+            machine
+                .is_some_and(|machine| matches!(machine.phase(), Phase::Waiting | Phase::Alone) && OPERATOR.contains(&machine.reason().1))
         };
         (0..2).find(|&node| stuck(node))
     }
@@ -131,7 +130,13 @@ impl World {
         let torn = |node: usize| self.ledger.torn[node];
         let node = match serving {
             Some(node) => node,
-            None if torn(stuck) != torn(1 - stuck) => if torn(stuck) { 1 - stuck } else { stuck },
+            None if torn(stuck) != torn(1 - stuck) => {
+                if torn(stuck) {
+                    1 - stuck
+                } else {
+                    stuck
+                }
+            }
             None if better(1 - stuck) > better(stuck) => 1 - stuck,
             None => stuck,
         };

@@ -57,23 +57,68 @@ pub(super) struct Packet {
 #[derive(Clone, Debug)]
 pub(super) enum Happening {
     Packet(Box<Packet>),
-    DaemonTick { node: usize, run: u32 },
+    DaemonTick {
+        node: usize,
+        run: u32,
+    },
     /// The engine (or the application) of this run tells the daemon.
-    Told { node: usize, from: Proc, run: u32, event: Box<Event> },
-    EngineTick { node: usize, run: u32 },
-    EngineUp { node: usize, run: u32 },
-    Write { node: usize, run: u32 },
-    AppStarted { node: usize, run: u32 },
-    AppStopped { node: usize, run: u32 },
-    Boot { node: usize },
-    DaemonStart { node: usize, boot: u32 },
+    Told {
+        node: usize,
+        from: Proc,
+        run: u32,
+        event: Box<Event>,
+    },
+    EngineTick {
+        node: usize,
+        run: u32,
+    },
+    EngineUp {
+        node: usize,
+        run: u32,
+    },
+    Write {
+        node: usize,
+        run: u32,
+    },
+    AppStarted {
+        node: usize,
+        run: u32,
+    },
+    AppStopped {
+        node: usize,
+        run: u32,
+    },
+    Boot {
+        node: usize,
+    },
+    DaemonStart {
+        node: usize,
+        boot: u32,
+    },
     ThirdUp,
-    LinkBack { change: u32 },
-    Flap { change: u32, left: u32, mask: u8, period: Ms },
-    CalmDown { change: u32 },
-    Order { node: usize, command: Command },
-    Check { node: usize, wants: Option<OnFailure> },
-    Fault { at: usize },
+    LinkBack {
+        change: u32,
+    },
+    Flap {
+        change: u32,
+        left: u32,
+        mask: u8,
+        period: Ms,
+    },
+    CalmDown {
+        change: u32,
+    },
+    Order {
+        node: usize,
+        command: Command,
+    },
+    Check {
+        node: usize,
+        wants: Option<OnFailure>,
+    },
+    Fault {
+        at: usize,
+    },
 }
 
 #[derive(Clone, Debug)]

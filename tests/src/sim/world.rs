@@ -261,14 +261,14 @@ impl World {
             self.failure = Some(Failure { rule, at: self.now, text });
         }
     }
-
 }
 
 fn process_of(what: &Happening) -> Option<(usize, usize)> {
     match *what {
-        Happening::DaemonTick { node, .. } | Happening::Told { node, .. } | Happening::Order { node, .. } | Happening::Check { node, .. } => {
-            Some((node, 0))
-        }
+        Happening::DaemonTick { node, .. }
+        | Happening::Told { node, .. }
+        | Happening::Order { node, .. }
+        | Happening::Check { node, .. } => Some((node, 0)),
         Happening::EngineTick { node, .. } | Happening::EngineUp { node, .. } => Some((node, 1)),
         Happening::Write { node, .. } | Happening::AppStarted { node, .. } | Happening::AppStopped { node, .. } => Some((node, 2)),
         _ => None,

@@ -140,9 +140,9 @@ impl World {
 
     pub(super) fn hear_accept(&mut self, node: usize, session: u32) {
         let replica = self.hosts[node].disk.replica.clone();
-        let fits = self.primary(node).is_some_and(|primary| {
-            primary.mode == Mode::Alone && !primary.sealing && std::mem::take(&mut primary.connecting) == session
-        });
+        let fits = self
+            .primary(node)
+            .is_some_and(|primary| primary.mode == Mode::Alone && !primary.sealing && std::mem::take(&mut primary.connecting) == session);
         if !fits {
             return;
         }
