@@ -165,6 +165,17 @@ fn two_that_serve_different_histories_say_so() {
     assert_eq!(actions(&steps), [Action::Overrule]);
 }
 
+/// Found by the simulator: a primary that lost its secondary while it stopped, and was refused, waited for nothing.
+#[test]
+fn who_is_refused_while_it_stops_is_stopped() {
+    let mut machine = primary(Kind::Witness);
+    machine.on(at(100), Event::Command(Command::StopAll));
+    machine.on(at(110), Event::AppStopped);
+    assert_eq!(machine.phase(), Phase::StopSeal);
+    let steps = machine.on(at(200), Event::Refused("newer data".into()));
+    assert_eq!((machine.phase(), actions(&steps)), (Phase::Stopped, vec![Action::RecordOutdated, Action::StopEngine]));
+}
+
 /// Found by the simulator: fenced by a check while replies were held, the application could never be killed.
 #[test]
 fn what_does_not_stop_while_fenced_is_answered_before_it_is_killed() {

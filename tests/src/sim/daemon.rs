@@ -100,9 +100,11 @@ impl World {
     /// The engine and the application went on without a daemon.
     fn find_engine(&mut self, node: usize) {
         let host = &mut self.hosts[node];
-        // One that has come to its end is as good as none.
-        let Some(engine) = host.engine.as_ref().filter(|engine| engine.follows() || engine.serves()) else {
-            host.engine = None;
+        // One that has come to its end, or was fenced by the daemon before, is ended.
+        let goes_on = |engine: &&Engine| engine.follows() || engine.serves() && engine.accepts && !engine.errors;
+        let Some(engine) = host.engine.as_ref().filter(goes_on) else {
+            self.drop_engine(node);
+            let host = &mut self.hosts[node];
             host.app.state = AppState::Down;
             host.app.run += 1;
             return;

@@ -84,7 +84,7 @@ impl World {
         let begun = self.now;
         let mut asked = 0;
         while self.failure.is_none() && self.now < begun + BOUND {
-            if (self.now - begun) % (5 * LOOK) == 0 {
+            if (self.now - begun).is_multiple_of(5 * LOOK) {
                 self.nudge();
             }
             self.run(self.now + LOOK);
