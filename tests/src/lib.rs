@@ -17,5 +17,6 @@ pub mod ledger;
 pub mod model;
 pub mod pair;
 pub mod rng;
+pub mod sim;
 pub mod storm;
 pub mod tree;

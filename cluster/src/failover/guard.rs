@@ -72,8 +72,15 @@ guards! {
     IDLE_I_LEAD "no session, peer does not serve, this node leads" |view| {
         !view.replication && view.serving().is_none() && view.leader() == Some(Leader::Me)
     };
+    IDLE "no session, peer heard and does not serve" |view| {
+        !view.replication && view.heard().is_some() && view.serving().is_none()
+    };
     SUPERSEDED "peer has newer data" |view| view.relation() == Some(Relation::Behind);
     LOSES_SPLIT "both serve, by rule the peer's history wins" View::peer_wins_split;
+    BOTH_SERVE "both serve, and no rule resolves it" |view| {
+        let parted = matches!(view.relation(), Some(Relation::Parted { .. } | Relation::Unrelated));
+        parted && view.serving().is_some() && !view.policy.resolves()
+    };
     IN_SYNC "in sync" |view| view.in_sync;
     RESTART_LEFT "restarts left" restart_left;
     PEER_READY "secondary ready" ready;

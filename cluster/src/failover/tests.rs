@@ -131,6 +131,62 @@ fn fencing_keeps_its_order() {
     }
 }
 
+/// Found by the simulator: a node that had given way to a primary whose disk was put back followed nobody for ever, and no
+/// operator's word was taken.
+#[test]
+fn who_follows_a_node_that_does_not_serve_waits_and_can_be_promoted() {
+    let mut machine = secondary(Kind::None);
+    let (mut stale, _) = pair();
+    stale.current = Some(Uuid::from_u128(0));
+    let mut own = machine.view().replica.clone();
+    own.history = vec![crate::replica::Past { generation: Uuid::from_u128(0), led: false }];
+    own.yield_to(Uuid::from_u128(2));
+    machine.on(at(100), Event::Replica(own));
+    machine.on(at(110), Event::Replication(false));
+    machine.on(at(120), Event::Peer(facts(1, &stale, State::Wait)));
+    assert_eq!((machine.phase(), machine.reason().1), (Phase::Waiting, "unusable"));
+    machine.on(at(200), Event::Command(Command::Promote(Some(Accept::Outdated))));
+    assert_eq!(machine.phase(), Phase::Promoting);
+}
+
+/// Found by the simulator: after a wrong word of an operator both served on without a word to anybody.
+#[test]
+fn two_that_serve_different_histories_say_so() {
+    let mut machine = primary(Kind::Witness);
+    let (mut own, mut other) = pair();
+    own.commit(Uuid::from_u128(2), &[]);
+    other.commit(Uuid::from_u128(3), &[]);
+    machine.on(at(100), Event::Holding("silent".into()));
+    machine.on(at(110), Event::Replica(own));
+    machine.on(at(110), Event::Degraded);
+    machine.on(at(120), Event::Peer(facts(2, &other, State::Alone)));
+    assert_eq!((machine.phase(), machine.reason().1), (Phase::Alone, "split_serving"));
+    let steps = machine.on(at(200), Event::Command(Command::Promote(Some(Accept::Split))));
+    assert_eq!(actions(&steps), [Action::Overrule]);
+}
+
+/// Found by the simulator: a primary that lost its secondary while it stopped, and was refused, waited for nothing.
+#[test]
+fn who_is_refused_while_it_stops_is_stopped() {
+    let mut machine = primary(Kind::Witness);
+    machine.on(at(100), Event::Command(Command::StopAll));
+    machine.on(at(110), Event::AppStopped);
+    assert_eq!(machine.phase(), Phase::StopSeal);
+    let steps = machine.on(at(200), Event::Refused("newer data".into()));
+    assert_eq!((machine.phase(), actions(&steps)), (Phase::Stopped, vec![Action::RecordOutdated, Action::StopEngine]));
+}
+
+/// Found by the simulator: fenced by a check while replies were held, the application could never be killed.
+#[test]
+fn what_does_not_stop_while_fenced_is_answered_before_it_is_killed() {
+    let mut machine = primary(Kind::Witness);
+    machine.on(at(100), Event::Holding("silent".into()));
+    machine.on(at(110), Event::CheckFailed("sql".into(), OnFailure::Wait));
+    assert_eq!(machine.phase(), Phase::Fencing);
+    let steps = machine.on(at(61_000), Event::Tick);
+    assert_eq!(actions(&steps), [Action::AnswerErrors, Action::KillApplication]);
+}
+
 #[test]
 fn promotion_needs_the_loss_of_replication_and_of_all_heartbeats() {
     let mut machine = secondary(Kind::Witness);

@@ -30,12 +30,13 @@ pub enum Refusal {
     Parted,
 }
 
-/// Decides. With yes the caller calls [`crate::replica::Replica::yield_to`], stores it, stops acknowledging what the peer's
+/// Decides. With every yes, also a repeated one, the caller calls [`crate::replica::Replica::yield_to`], stores it, stops acknowledging what the peer's
 /// session sends, and only then answers.
 pub fn consent(me: &Party, question: &PeerQuestion, resolves: bool) -> Answer {
     let yes = || Answer::Yes { abandoned: me.replica.attempts() };
     let peer = &question.from;
-    if me.replica.knows(question.next) || me.replica.yielded_to == Some(question.next) {
+    // Said before. That a generation is known proves nothing: it may be known as given up, or have been left since.
+    if me.replica.yielded_to == Some(question.next) {
         return yes();
     }
     match relation(&me.replica, &peer.replica) {

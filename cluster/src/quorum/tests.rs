@@ -117,6 +117,18 @@ fn the_secondary_gives_way_to_a_primary_that_holds_its_replies() {
     assert_eq!(verdict, Some(Verdict::Granted { by: Granter::Peer, superseded: vec![generation(3)] }));
 }
 
+/// Found by the simulator: a primary that had gone on, and knew the other's claim as given up, consented to that claim.
+#[test]
+fn nobody_consents_to_a_claim_that_was_given_up() {
+    let (mut primary, mut secondary) = pair();
+    let mut late = ask(Kind::Witness, &mut secondary, 3);
+    let (send, _) = late.step(ms(0), AskEvent::Tick);
+    let AskSend::Peer(question) = &send[0] else { panic!("{send:?}") };
+    primary.replica.commit(generation(2), &[generation(3)]);
+    primary.serving = false;
+    assert_eq!(consent(&primary, question, false), Answer::No(Refusal::Newer));
+}
+
 #[test]
 fn who_wants_to_be_promoted_asks_the_peer_first_and_waits_for_one_that_lives() {
     let (primary, mut secondary) = pair();

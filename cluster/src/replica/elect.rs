@@ -48,10 +48,10 @@ fn usable(mine: &Replica, theirs: &Replica) -> bool {
     match mine.data {
         Data::Uptodate => true,
         Data::Inconsistent => false,
-        // What it gave way to never began: the peer still is where it was and remembers what it asked for.
+        // What it gave way to never began: the peer still is where it was and remembers what it asked for. Refused by the
+        // quorum, it does not know for what; the peer that is where it was never began that either.
         Data::Outdated => {
-            mine.current == theirs.current
-                && mine.yielded_to.is_some_and(|next| theirs.intent == Some(next) || theirs.tried.contains(&next))
+            mine.current == theirs.current && mine.yielded_to.is_none_or(|next| theirs.intent == Some(next) || theirs.tried.contains(&next))
         }
     }
 }
@@ -102,6 +102,14 @@ fn same(me: &Party, peer: &Party) -> Leader {
                 // Who was given way to begins: the other one waits for it.
                 (true, true) if gave_way(mine, theirs) => Leader::Peer,
                 (true, true) if gave_way(theirs, mine) => Leader::Me,
+                // Whose host was started anew may have a disk that was put back in time.
+                (true, true) if mine.rebooted != theirs.rebooted => {
+                    if mine.rebooted {
+                        Leader::Peer
+                    } else {
+                        Leader::Me
+                    }
+                }
                 (true, true) => by_role(mine.role == Role::Primary, theirs.role == Role::Primary, me, peer),
             },
         },

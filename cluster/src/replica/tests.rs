@@ -51,8 +51,34 @@ fn who_lost_its_memory_leaves_the_lead_to_who_did_not() {
 
 #[test]
 fn with_everything_on_disk_a_power_cut_loses_nothing() {
+    let (mut primary, mut secondary) = pair();
+    primary.reboot(true);
+    secondary.reboot(true);
+    leads(&primary, &secondary, false, Leader::Me);
+}
+
+/// Found by the simulator: with `ack = "disk"`, a primary whose disk was put back to a snapshot led from it, over a secondary
+/// that had everything.
+#[test]
+fn whose_disk_may_be_old_leaves_the_lead_to_whose_is_not() {
     let (mut primary, secondary) = pair();
     primary.reboot(true);
+    leads(&primary, &secondary, false, Leader::Peer);
+    let (primary, mut secondary) = pair();
+    secondary.reboot(true);
+    leads(&primary, &secondary, false, Leader::Me);
+}
+
+/// Found by the simulator: the witness had granted, the primary lost its power before it heard of it, and led without what it
+/// had acknowledged from memory, because the secondary had been refused.
+#[test]
+fn a_refusal_for_what_never_began_is_void_when_both_meet() {
+    let (mut primary, mut secondary) = pair();
+    let next = primary.intend(generation(2));
+    secondary.superseded();
+    primary.reboot(false);
+    leads(&primary, &secondary, false, Leader::Peer);
+    primary.commit(next, &[]);
     leads(&primary, &secondary, false, Leader::Me);
 }
 

@@ -18,7 +18,8 @@ impl Mirror {
             tracing::info!(module = self.module.name, ?refusal, "the other node may not go on without this one");
             return Some(answer);
         }
-        if self.disk.identity.is_some() && !self.already(question) {
+        // Also when it was said before: what this node has begun to ask for since is given up.
+        if self.disk.identity.is_some() {
             if let Err(failure) = self.disk.record(&Change::YieldTo(question.next), self.engine.is_some()) {
                 tracing::warn!(module = self.module.name, %failure, "consent cannot be recorded, so it is not given");
                 return None;
@@ -28,11 +29,5 @@ impl Mirror {
         self.feed(Event::Consented);
         tracing::info!(module = self.module.name, next = %question.next, "gave way: the other node may go on without this one");
         Some(answer)
-    }
-
-    /// It was said before; the record stands, and what came after it stays.
-    fn already(&self, question: &PeerQuestion) -> bool {
-        let replica = self.disk.replica();
-        replica.knows(question.next) || replica.yielded_to == Some(question.next)
     }
 }

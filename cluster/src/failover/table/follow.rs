@@ -17,6 +17,8 @@ pub(super) const ROWS: &[Row] = rows_of![
     FOLLOWS, Look, ALL_LOST_MAY_LEAD => Some(Asking), [Seal, Ask], "{peer} is lost: asks {quorum}", "asking";
     FOLLOWS, Look, ALL_LOST => Some(Waiting), [StopEngine], "{peer} is lost", "peer_lost";
     &[Joining], Look, IDLE_I_LEAD => Some(Asking), [Seal, Ask], "takes over from {peer}", "taking_over";
+    // Nothing comes of following; who waits says why, and can be promoted.
+    &[Joining], Look, IDLE => Some(Waiting), [StopEngine], "{peer} does not serve any more", "peer_idle";
 
     &[Leaving], Consented, ALWAYS => Some(Stopped), [StopEngine], "stopped: {peer} goes on alone", "stopped";
     &[Leaving], PeerClean, ALWAYS => Some(Stopped), [StopEngine], "stopped: both are equal and clean", "stopped";

@@ -2,7 +2,7 @@
 //! everything can be taken back.
 
 use super::{Row, rows_of};
-use crate::failover::action::Action::{After, KillApplication, Offer, RemoveAddresses, Seal, StartApplication, StopEngine};
+use crate::failover::action::Action::{After, KillApplication, Offer, RecordOutdated, RemoveAddresses, Seal, StartApplication, StopEngine};
 use crate::failover::action::Timer::{Offer as ForOffer, Seal as ForSeal, Start, Stop};
 use crate::failover::phase::Phase::{Fencing, HandOffer, HandSeal, HandStop, Starting, StopApp, StopSeal, Stopped, Waiting};
 
@@ -24,6 +24,7 @@ pub(super) const ROWS: &[Row] = rows_of![
     &[StopApp], AppStopped, ALWAYS => Some(StopSeal), [RemoveAddresses, Seal, After(ForSeal)], "the last writes reach the disks", "sealing";
     &[StopApp], Timeout, ALWAYS => None, [KillApplication, After(Stop)], "the application does not stop: it is killed", "killing";
     &[StopSeal], Sealed, ALWAYS => Some(Stopped), [StopEngine], "stopped", "stopped";
+    &[StopSeal], Refused, ALWAYS => Some(Stopped), [RecordOutdated, StopEngine], "stopped: {why}", "stopped";
     &[StopSeal], EngineDied, ALWAYS => Some(Stopped), [StopEngine], "stopped", "stopped";
     &[StopSeal], Timeout, ALWAYS => Some(Stopped), [StopEngine], "stopped: the engine did not come to an end", "stopped";
 ];

@@ -25,11 +25,13 @@ pub(super) const ROWS: &[Row] = rows_of![
         "{peer} has gone on with newer data", "superseded";
     LEADS, Look, LOSES_SPLIT => Some(Fencing), [StopAcknowledging, RemoveAddresses, AnswerErrors, StopApplication, After(Stop)],
         "both went on alone: {peer} led before and goes on, own changes are kept apart", "split_lost";
+    &[Alone], Look, BOTH_SERVE => None, [], "both nodes serve, each its own history: promote one with --accept split", "split_serving";
     SERVES, CheckWait, ALWAYS => Some(Fencing), [RemoveAddresses, StopApplication, After(Stop)],
         "check {check} fails: nothing is served", "check_waits";
     &[Fencing], AppStopped, STOP_DUE => Some(Stopped), [StopEngine], "stopped: {why}", "stopped";
     &[Fencing], AppStopped, ALWAYS => Some(Waiting), [StopEngine], "the application is stopped", "fenced";
-    &[Fencing], Timeout, ALWAYS => None, [KillApplication, After(Stop)], "the application does not stop: it is killed", "killing";
+    // What waits for a reply that is held cannot be killed.
+    &[Fencing], Timeout, ALWAYS => None, [AnswerErrors, KillApplication, After(Stop)], "the application does not stop: it is killed", "killing";
 
     &[Promoting], EngineUp, ALWAYS => Some(Starting), [AddAddresses, StartApplication, After(Start)], "the application starts", "starting_application";
     &[Promoting], EngineDied, ALWAYS => Some(Fencing), [Count, Rest, StopAcknowledging, RemoveAddresses, KillApplication, After(Stop)],
