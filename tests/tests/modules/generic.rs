@@ -126,3 +126,20 @@ fn a_unit_is_disabled_started_stopped_and_killed() {
         assert!(calls.contains("systemctl stop --no-block thing.service"), "systemd would start it again: {calls}");
     });
 }
+
+#[test]
+fn every_script_is_understood_by_sh() {
+    let modules = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../modules");
+    let mut read = 0;
+    for folder in fs::read_dir(modules).unwrap().flatten().filter(|entry| entry.path().is_dir()) {
+        for file in fs::read_dir(folder.path()).unwrap().flatten().map(|entry| entry.path()) {
+            if matches!(file.extension().and_then(|e| e.to_str()), Some("toml" | "md")) {
+                continue;
+            }
+            let output = std::process::Command::new("sh").arg("-n").arg(&file).output().unwrap();
+            assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stderr));
+            read += 1;
+        }
+    }
+    assert!(read > 45, "only {read} scripts");
+}
