@@ -161,13 +161,6 @@ impl<'a> Rig<'a> {
         let words = pids.iter().map(i32::to_string);
         self.host.run(["kill".to_owned(), format!("-{signal}")].into_iter().chain(words));
     }
-
-    /// Waits until nothing of that name runs.
-    #[track_caller]
-    pub fn wait_gone(&self, name: &str) {
-        let gone = wait_for(crate::PATIENCE, || self.processes(name).is_empty().then_some(()));
-        assert!(gone.is_some(), "{name} does not end");
-    }
 }
 
 /// A directory that belongs to `user`.
