@@ -96,10 +96,6 @@ fn nothing_to_start_is_an_error() {
         rig.set("APP_COMMAND", "sleep 600");
         rig.set("APP_USER", "nobody-of-this-name");
         rig.call("start").must_fail().saying("there is no user 'nobody-of-this-name'");
-        rig.set("APP_USER", "root");
-        rig.set("APP_DIRECTORIES", "/srv/thing");
-        rig.set("STRICT", "yes");
-        rig.call("start").must_fail().saying("/srv/thing, which is not replicated");
     });
 }
 

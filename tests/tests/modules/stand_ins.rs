@@ -208,7 +208,7 @@ fn sqlserver() {
         fs::write(&login, "LOGIN=watcher\nPASSWORD=secret\n").unwrap();
         rig.call("check-sql").must_fail();
         rig.set("PROGRESS", "0");
-        let said = rig.call("start").must().saying("not ready yet after 0 s: shop RECOVERING");
+        let said = rig.call("start").must().saying("SQL Server is not ready yet after").saying("shop RECOVERING");
         let said = said.saying("SQL Server is ready").saying("/srv/far, which is not replicated");
         said.saying("DANGEROUS SETTING delayed durability of shop = FORCED");
         rig.call("check-sql").must();
