@@ -12,9 +12,15 @@ export UNIT_USED=
 # What follows from the data directory: version, programs, configuration, unit.
 find_server() {
     [ -n "${PG_DATA:-}" ] || fail "PG_DATA is not set: name the data directory in [variables] of module.toml"
+    pg_real_data=$(real_path "$PG_DATA")
+    # A forced stop needs nothing but the processes, and may find the data cut off.
+    if forced && [ ! -f "$PG_DATA/PG_VERSION" ]; then
+        pg_of_debian=no
+        find_unit
+        return
+    fi
     [ -f "$PG_DATA/PG_VERSION" ] || fail "$PG_DATA holds no PostgreSQL data (no PG_VERSION): create it with initdb, or correct PG_DATA"
     must_be_user "$PG_USER"
-    pg_real_data=$(readlink -f "$PG_DATA")
     read -r pg_version < "$PG_DATA/PG_VERSION"
     # Debian: /var/lib/postgresql/VERSION/CLUSTER belongs to /etc/postgresql/VERSION/CLUSTER and its instance unit.
     pg_cluster=${PG_DATA##*/}
@@ -44,8 +50,9 @@ find_unit() {
     case $PG_UNIT in
         none) ;;
         auto)
-            if [ "$pg_of_debian" = yes ]; then
-                pg_candidates="postgresql@$pg_version-$pg_cluster.service"
+            pg_version=${pg_version:-$(printf '%s' "$PG_DATA" | sed -n 's/.*\/\([0-9][0-9]*\)\/[^/]*$/\1/p')}
+            if [ "$pg_of_debian" = yes ] || [ "$PG_DATA" = "/var/lib/postgresql/$pg_version/${PG_DATA##*/}" ]; then
+                pg_candidates="postgresql@$pg_version-${PG_DATA##*/}.service"
             elif [ "$PG_DATA" = "/var/lib/pgsql/$pg_version/data" ]; then
                 pg_candidates="postgresql-$pg_version.service"
             elif [ "$PG_DATA" = /var/lib/pgsql/data ]; then

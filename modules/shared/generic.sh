@@ -4,7 +4,6 @@ APP_UNIT=${APP_UNIT:-}
 APP_COMMAND=${APP_COMMAND:-}
 APP_USER=${APP_USER:-root}
 APP_CLEAR=${APP_CLEAR:-}
-APP_DIRECTORIES=${APP_DIRECTORIES:-}
 # Read by wait_ready as well.
 export UNIT_USED=
 
@@ -43,10 +42,6 @@ progress() { say "the application is starting"; }
 
 start_application() {
     find_application
-    for app_dir in $APP_DIRECTORIES; do
-        must_be_replicated "the application's data" "$app_dir"
-    done
-    end_of_problems
     if runs; then
         say "the application is running already"
         return

@@ -14,7 +14,7 @@ STRICT=${STRICT:-no}
 PROBLEMS=0
 # Seconds between two looks, and between two lines of progress.
 LOOK=0.2
-PROGRESS=5
+PROGRESS=${PROGRESS:-5}
 
 say() { printf '%s\n' "$*"; }
 warn() { printf 'WARNING: %s\n' "$*" >&2; }
@@ -136,6 +136,10 @@ in_session_of() {
     done
 }
 
+# real_path PATH: with symbolic links followed. A replicated directory whose file system was cut off answers nothing, and a
+# forced stop has to find its processes all the same.
+real_path() { readlink -m -- "$1" 2> /dev/null || printf '%s\n' "$1"; }
+
 # signal SIGNAL PID...: a process that has ended already is no error.
 signal() {
     signal_name=$1
@@ -239,7 +243,7 @@ own_units() {
     systemd_runs || return 0
     for own_unit; do
         case $(systemctl is-enabled "$own_unit" 2> /dev/null || :) in
-            enabled | enabled-runtime | alias)
+            enabled)
                 if systemctl disable "$own_unit" > /dev/null 2>&1; then
                     say "disabled $own_unit, so that only understudy starts it; to undo: systemctl enable $own_unit"
                 else
@@ -288,11 +292,11 @@ directories() {
 
 # replicated PATH: it lies in a replicated directory, with symbolic links followed.
 replicated() {
-    replicated_path=$(readlink -m -- "$1")
+    replicated_path=$(real_path "$1")
     directories | {
         while IFS= read -r replicated_dir; do
             [ -n "$replicated_dir" ] || continue
-            replicated_dir=$(readlink -m -- "$replicated_dir")
+            replicated_dir=$(real_path "$replicated_dir")
             case $replicated_path/ in
                 "$replicated_dir"/*) exit 0 ;;
             esac

@@ -24,9 +24,10 @@ first_of() {
 find_server() {
     [ -n "${MYSQL_DATA:-}" ] || fail "MYSQL_DATA is not set: name the data directory in [variables] of module.toml"
     [ -n "${MYSQL_SOCKET:-}" ] || fail "MYSQL_SOCKET is not set: name the server's socket in [variables] of module.toml"
-    [ -d "$MYSQL_DATA/mysql" ] || fail "$MYSQL_DATA holds no $PRODUCT data (no folder 'mysql'): create it, or correct MYSQL_DATA"
+    my_real_data=$(real_path "$MYSQL_DATA")
+    # A forced stop needs nothing but the processes, and may find the data cut off.
+    forced || [ -d "$MYSQL_DATA/mysql" ] || fail "$MYSQL_DATA holds no $PRODUCT data (no folder 'mysql'): create it, or correct MYSQL_DATA"
     must_be_user "$MYSQL_USER"
-    my_real_data=$(readlink -f "$MYSQL_DATA")
     # These are lists of words.
     # shellcheck disable=SC2086
     my_server=$(first_of $SERVER_PROGRAMS) || exit 1

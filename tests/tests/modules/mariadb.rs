@@ -92,6 +92,16 @@ fn a_server_that_hangs_fails_its_check_and_can_be_forced() {
 }
 
 #[test]
+fn it_can_be_forced_when_its_data_is_cut_off() {
+    story("module-mariadb-cut-off", "mariadb", |database| {
+        database.rig.call("start").must();
+        database.rig.host.run(["mount", "-t", "tmpfs", "tmpfs", word(&database.data)]);
+        database.rig.force().must();
+        database.rig.must_not_run("mariadbd");
+    });
+}
+
+#[test]
 fn dangerous_settings_are_reported_or_refused() {
     story("module-mariadb-dangerous", "mariadb", |mut database| {
         let logs = directory(database.rig.host, "logs", "mysql");

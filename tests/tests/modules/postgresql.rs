@@ -177,6 +177,27 @@ fn what_a_crash_left_does_not_keep_it_from_starting() {
 }
 
 #[test]
+fn progress_is_told_while_it_starts() {
+    story("module-postgresql-progress", |mut database| {
+        database.rig.set("PROGRESS", "0");
+        database.rig.call("start").must().saying("PostgreSQL is not ready yet after").saying("PostgreSQL is ready");
+    });
+}
+
+#[test]
+fn it_can_be_forced_when_its_data_is_cut_off() {
+    story("module-postgresql-cut-off", |database| {
+        database.rig.call("start").must();
+        // Nothing of the directory is seen any more.
+        database.rig.host.run(["mount", "-t", "tmpfs", "tmpfs", word(&database.data)]);
+        database.rig.call("stop").must_fail().saying("holds no PostgreSQL data");
+        database.rig.must_run("postgres");
+        database.rig.force().must();
+        database.rig.must_not_run("postgres");
+    });
+}
+
+#[test]
 fn errors_say_what_to_do() {
     story("module-postgresql-errors", |mut database| {
         database.configure("shared_buffers = nonsense\n");

@@ -55,7 +55,8 @@ impl<'a> Rig<'a> {
         let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../modules");
         let (folder, bin) = (host.dir.join("module"), host.dir.join("bin"));
         let _ = fs::remove_dir_all(&folder);
-        [&folder, &bin].map(|dir| fs::create_dir_all(dir).unwrap());
+        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(&bin).unwrap();
         for from in [modules.join(template), modules.join("shared")] {
             for entry in fs::read_dir(&from).unwrap_or_else(|e| panic!("{}: {e}", from.display())).flatten() {
                 fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
@@ -143,9 +144,11 @@ impl<'a> Rig<'a> {
         String::from_utf8_lossy(&output.stdout).lines().map(|line| line.parse().unwrap()).collect()
     }
 
+    /// Waits for it: between a start and the first look a shell becomes the program.
     #[track_caller]
     pub fn must_run(&self, name: &str) {
-        assert!(!self.processes(name).is_empty(), "{name} does not run");
+        let runs = wait_for(crate::PATIENCE, || (!self.processes(name).is_empty()).then_some(()));
+        assert!(runs.is_some(), "{name} does not run");
     }
 
     #[track_caller]
@@ -157,13 +160,6 @@ impl<'a> Rig<'a> {
     pub fn signal(&self, signal: &str, pids: &[i32]) {
         let words = pids.iter().map(i32::to_string);
         self.host.run(["kill".to_owned(), format!("-{signal}")].into_iter().chain(words));
-    }
-
-    /// Waits until nothing of that name runs.
-    #[track_caller]
-    pub fn wait_gone(&self, name: &str) {
-        let gone = wait_for(crate::PATIENCE, || self.processes(name).is_empty().then_some(()));
-        assert!(gone.is_some(), "{name} does not end");
     }
 }
 
