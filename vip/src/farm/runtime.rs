@@ -300,6 +300,14 @@ impl Farm {
         self.membership.map().is_some_and(|map| map.serving.has(self.me)) && self.membership.in_force().is_some()
     }
 
+    /// Does this node take new connections in all of its share? Not while another one might still take some.
+    pub fn takes_its_share(&self) -> bool {
+        let Some(plan) = self.membership.in_force() else { return false };
+        let own = plan.runs.iter().filter(|run| run.owner == Some(self.me)).map(|run| run.to - run.from + 1).sum::<u32>();
+        let taken = plan.accepting.iter().map(|(from, to)| to - from + 1).sum::<u32>();
+        self.membership.map().is_some_and(|map| map.stamp == plan.stamp) && own == taken
+    }
+
     fn server_status(&self, member: Member, now: Duration) -> ServerStatus {
         let map = self.membership.map();
         let (view, reason) = self.membership.view(member, now);
