@@ -33,6 +33,8 @@ pub struct Farm {
     up: bool,
     open: bool,
     retry_at: Duration,
+    /// When the kernel is told again that ARP may be answered.
+    renew_at: Duration,
     trouble: Option<String>,
     stopped: bool,
 }
@@ -133,6 +135,7 @@ impl Farm {
             up: false,
             open: true,
             retry_at: now,
+            renew_at: now,
             trouble: None,
             stopped: false,
         };
@@ -192,6 +195,7 @@ impl Farm {
                 }
             }
         }
+        self.renew(now);
         if self.schedule.due(now) {
             self.announce();
         }
@@ -212,8 +216,21 @@ impl Farm {
             }
         }
         self.trouble = None;
+        self.renew_at = now + self.settings.lost_after / 4;
         self.follow(&plan, now);
         self.membership.loaded(plan, now);
+    }
+
+    fn renew(&mut self, now: Duration) {
+        let answers = self.membership.in_force().is_some_and(|plan| plan.arp);
+        if !answers || self.locals.is_empty() || now < self.renew_at {
+            return;
+        }
+        self.renew_at = now + self.settings.lost_after / 4;
+        if let Err(why) = self.filter.renew(&rules::lease(&self.settings)) {
+            warn!(module = self.settings.module, "ARP is not answered any more: {why}");
+            self.trouble = Some(why.to_string());
+        }
     }
 
     /// Whoever answers ARP announces the addresses when it begins to, and when others have come or gone: one of

@@ -149,18 +149,21 @@ fn connections_outlive_everything_but_their_server() {
 fn a_split_farm_heals() {
     let _alone = alone();
     let servers = Servers::start(3, 2);
-    servers.split(&[1], true);
+    let [here, there] = [4, 5].map(|client| servers.lan.hosts[client - 1].clone());
+    servers.split(&[1, 4], true);
     servers.wait_whole(&[1]);
     servers.wait_whole(&[2, 3]);
     assert_eq!((servers.arp(1), servers.arp(3)), (name(1), name(2)));
-    let client = servers.lan.hosts[3].clone();
-    let during = Long::start(&client, &everywhere(), 20);
-    servers.split(&[], false);
+    let during = [Long::start(&here, &everywhere(), 20), Long::start(&there, &everywhere(), 20)];
+    servers.split(&[1, 4], false);
     servers.wait_whole(&[1, 2, 3]);
     assert_eq!(servers.arp(1), servers.arp(3));
-    during.answered_again();
-    survive(&during.stop(), &[]);
+    for long in during {
+        long.answered_again();
+        survive(&long.stop(), &[]);
+    }
     all_served(&servers, 3, 5);
+    all_served(&servers, 2, 4);
 }
 
 /// A daemon that stops leaves nothing; what a killed one leaves is gone when the next one runs. Nobody else's
@@ -176,6 +179,7 @@ fn nothing_is_left_behind() {
     );
     let foreign = host.run("nft list table inet firewall", "");
 
+    assert_eq!(servers.arp(2), name(1));
     servers.kill_daemon(1);
     servers.wait_whole(&[2]);
     assert!(host.run("nft list tables", "").contains("understudy_farm_web_2dshop"));

@@ -72,11 +72,16 @@ impl Host {
 impl Lan {
     pub fn new(count: usize) -> Lan {
         let (switch, mut holder) = Host::new();
-        switch.ip("link add br0 type bridge\nlink set br0 up\n");
+        switch.ip("link add br0 type bridge\nlink set br0 up\nlink add br1 type bridge\nlink set br1 up\n");
         let hosts = (1..=count).map(|number| plug(&switch, number)).collect();
         holder.kill().unwrap();
         holder.wait().unwrap();
         Lan { switch, hosts }
+    }
+
+    /// Moves host `number` to another switch, or back.
+    pub fn part(&self, number: usize, apart: bool) {
+        self.switch.ip(&format!("link set p{number} master br{}\n", u8::from(apart)));
     }
 
     /// Pulls the cable of host `number`, counted from 1, or puts it back.

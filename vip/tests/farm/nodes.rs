@@ -161,8 +161,12 @@ impl Servers {
         }
     }
 
-    /// Beats between `half` and the others are lost, or pass again.
+    /// `half`, servers and clients, is on a switch of its own: nothing passes to the others, beats included. Or it
+    /// is back.
     pub fn split(&self, half: &[usize], split: bool) {
+        for number in half {
+            self.lan.part(*number, split);
+        }
         let mut cuts = self.cuts.lock().unwrap();
         cuts.clear();
         let all = 1..=self.nodes.len();
@@ -272,13 +276,17 @@ async fn app(name: String, stopped: tokio::sync::oneshot::Receiver<()>, ready: S
     let local = tokio::task::LocalSet::new();
     local.spawn_local({
         let name = name.clone();
-        let datagrams: Vec<std::net::UdpSocket> =
-            [V4, V6].map(|ip| std::net::UdpSocket::bind(SocketAddr::new(ip.parse().unwrap(), DATAGRAMS))).into_iter().flatten().collect();
         async move {
-            for socket in datagrams {
-                socket.set_nonblocking(true).unwrap();
-                let (socket, name) = (tokio::net::UdpSocket::from_std(socket).unwrap(), name.clone());
+            for ip in [V4, V6] {
+                let name = name.clone();
                 tokio::task::spawn_local(async move {
+                    // The address may come later than the application.
+                    let socket = loop {
+                        match tokio::net::UdpSocket::bind((ip, DATAGRAMS)).await {
+                            Ok(socket) => break socket,
+                            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                        }
+                    };
                     let mut bytes = vec![0; 65_536];
                     while let Ok((length, from)) = socket.recv_from(&mut bytes).await {
                         let _ = socket.send_to(format!("{name} {length}").as_bytes(), from).await;
