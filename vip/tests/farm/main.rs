@@ -1,6 +1,8 @@
 //! Farms on a switch, with the kernel's own filter: what the clients see when servers die, return, are drained, and
 //! when the farm splits. Everything is in network namespaces of its own. Needs root, `ip` and `nft`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 mod clients;
 mod net;
 mod nodes;
