@@ -68,6 +68,8 @@ pub struct Needs {
     pub relay: bool,
     /// An echo server for the raw wire.
     pub wire: bool,
+    /// No engines, whatever the columns: it brings its own servers.
+    pub no_engines: bool,
 }
 
 /// Directories and servers of one bench; everything ends with this value.
@@ -105,7 +107,7 @@ impl Rig {
         if columns.contains(&Column::Fuse) {
             rig.fuse = Some(Mounted::passthrough(&rig)?);
         }
-        if columns.contains(&Column::Ours) {
+        if columns.contains(&Column::Ours) && !needs.no_engines {
             rig.add_relay(engines::PORT, rig.hosts.b.at(engines::PORT))?;
             rig.pair = Some(Pair::start(&rig)?);
         }

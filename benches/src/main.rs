@@ -53,7 +53,10 @@ fn outer(options: Options) -> Result<u8> {
         return list().map(|()| 0);
     }
     let loads = chosen(&options.names)?;
-    let needs_engine = loads.iter().any(|(_, load)| load.columns().iter().any(|column| column.needs_engine() && options.wants(*column)));
+    let needs_engine = loads
+        .iter()
+        .filter(|(_, load)| !load.needs().no_engines)
+        .any(|(_, load)| load.columns().iter().any(|column| column.needs_engine() && options.wants(*column)));
     let binary = binary(&options)?;
     if needs_engine && !binary.exists() {
         bail!("{} is not there: `cargo build --release`, or leave out its columns by --columns", binary.display());

@@ -1,6 +1,7 @@
 //! The loads: one bench a file.
 
 mod create;
+mod farm;
 mod fdatasync;
 mod files;
 mod memory;
@@ -68,5 +69,6 @@ pub fn all() -> Vec<(&'static str, Box<dyn Load>)> {
         ("resync", Box::new(resync::Resync)),
         ("resync-rename", Box::new(resync_rename::Rename)),
         ("resync-first", Box::new(resync_first::First)),
+        ("farm", Box::new(farm::FarmLoad::default())),
     ]
 }

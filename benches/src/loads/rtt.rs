@@ -34,7 +34,7 @@ impl Load for Rtt {
     }
 
     fn needs(&self) -> Needs {
-        Needs { relay: true, wire: true }
+        Needs { relay: true, wire: true, ..Needs::default() }
     }
 
     fn prepare(&mut self, rig: &mut Rig, column: Column) -> Result<()> {

@@ -66,6 +66,11 @@ impl Filter {
         Ok(())
     }
 
+    /// Changes what is in sets: [`rules::lease`].
+    pub fn renew(&self, text: &str) -> Result<(), FilterError> {
+        run(&self.nft, &["-f", "-"], text).map(drop)
+    }
+
     /// Removes everything of the module, also what a dead daemon has left. Nothing there is no error.
     pub fn remove(&mut self) -> Result<(), FilterError> {
         run(&self.nft, &["-f", "-"], &rules::removal(&self.table))?;

@@ -42,6 +42,14 @@ struct Peer {
     refused: Option<String>,
 }
 
+/// A server in another's map.
+#[derive(Clone, Copy, Debug)]
+struct Vouched {
+    run: u64,
+    serving: bool,
+    until: Duration,
+}
+
 /// How this server sees another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,6 +89,10 @@ pub struct Membership {
     last_tick: Duration,
     next_beat: Duration,
     number: u64,
+    /// Servers that one which has just been connected counts on, until when: they had no time to be heard here.
+    vouched: BTreeMap<Member, Vouched>,
+    /// Since when newer maps leave this server out.
+    left_out: Option<Duration>,
     /// What the filter does, as far as was reported.
     loaded: Option<Plan>,
     /// The last plan, and what it was made from: making one goes through all buckets.
@@ -110,6 +122,8 @@ impl Membership {
             last_tick: now,
             next_beat: now,
             number: 0,
+            vouched: BTreeMap::new(),
+            left_out: None,
             loaded: None,
             planned: None,
         }
@@ -129,14 +143,20 @@ impl Membership {
         if !peer.is_newer(&beat) {
             return Ok(());
         }
+        let was_connected = self.connected(beat.from, now);
+        let Some(peer) = self.peers.get_mut(&beat.from) else { return Ok(()) };
         let news = peer.take(&beat, now);
+        let connected = self.connected(beat.from, now);
         for drain in &beat.drains {
             self.learn(*drain);
         }
-        if let Some(map) = beat.map.filter(|_| self.connected(beat.from, now)) {
+        if let Some(map) = beat.map.filter(|_| connected) {
+            if !was_connected {
+                self.vouch(&map, now);
+            }
             self.adopt(map, now);
         }
-        if news {
+        if news || connected != was_connected {
             self.next_beat = now;
         }
         Ok(())
@@ -256,6 +276,21 @@ impl Membership {
         self.peers.keys().copied().filter(|member| self.connected(*member, now)).collect()
     }
 
+    /// When two halves find each other, not all of them are heard at once; none is to be left out meanwhile.
+    fn vouch(&mut self, map: &Map, now: Duration) {
+        let until = now + self.settings.lost_after;
+        for seat in map.seats.iter().filter(|seat| seat.member != self.me) {
+            let serving = map.serving.has(seat.member);
+            self.vouched.insert(seat.member, Vouched { run: seat.run, serving, until });
+        }
+    }
+
+    /// Vouched for, and not heard to leave.
+    fn counted_on(&self, member: Member, now: Duration) -> Option<&Vouched> {
+        let leaving = self.peers.get(&member).is_some_and(|peer| peer.leaving);
+        self.vouched.get(&member).filter(|vouched| !leaving && now < vouched.until)
+    }
+
     /// After a pause of our own, others are not silent: their beats are still in the socket.
     fn forgive_own_pause(&mut self, now: Duration) {
         let pause = now.saturating_sub(self.last_tick);
@@ -296,11 +331,19 @@ impl Membership {
     }
 
     fn lead(&mut self, now: Duration) {
-        let live = self.all_connected(now).with(self.me);
-        let serving: Members = live.iter().filter(|member| self.serves(*member)).collect();
+        let connected = self.all_connected(now).with(self.me);
+        let vouched = self.vouched.keys().copied().filter(|member| self.counted_on(*member, now).is_some());
+        let live: Members = connected.iter().chain(vouched).collect();
+        let counted_on = |member: Member| self.counted_on(member, now).filter(|_| !connected.has(member));
+        let serves = |member: &Member| counted_on(*member).map_or_else(|| self.serves(*member), |vouched| vouched.serving);
+        let serving: Members = live.iter().filter(serves).collect();
         let old = self.map.clone().unwrap_or_default();
         let arp = old.arp.filter(|member| live.has(*member)).or(serving.lowest()).or(live.lowest());
-        let run_of = |member: Member| if member == self.me { self.run } else { self.peers[&member].run };
+        let run_of = |member: Member| match counted_on(member) {
+            Some(vouched) => vouched.run,
+            None if member == self.me => self.run,
+            None => self.peers[&member].run,
+        };
         let epoch = old.stamp.epoch + 1;
         let seat = |member: Member| {
             let run = run_of(member);
@@ -328,10 +371,21 @@ impl Membership {
         }
         let peers = &self.peers;
         self.joined.retain(|(member, run), _| *run == peers.get(member).map_or(self.run, |peer| peer.run));
-        if self.map.as_ref().is_none_or(|old| map.stamp > old.stamp) {
+        if self.map.as_ref().is_none_or(|old| map.stamp > old.stamp) && !self.waits_for_better(&map, now) {
             self.map = Some(map);
+            self.left_out = None;
             self.next_beat = now;
         }
+    }
+
+    /// A map of the other half of a split farm does not know this server, and gives its connections to others. The
+    /// one that makes maps hears this server now, and is given the time to make the next one.
+    fn waits_for_better(&mut self, map: &Map, now: Duration) -> bool {
+        if self.seated(map) || !self.map.as_ref().is_some_and(|map| self.seated(map)) || self.leads(now) {
+            return false;
+        }
+        let since = *self.left_out.get_or_insert(now);
+        now.saturating_sub(since) < self.settings.lost_after
     }
 
     fn plan(&mut self) -> Option<&Plan> {

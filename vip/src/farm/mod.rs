@@ -11,6 +11,7 @@ pub mod filter;
 mod host;
 pub mod jhash;
 pub mod limits;
+mod loader;
 pub mod members;
 pub mod membership;
 pub mod plan;

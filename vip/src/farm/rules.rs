@@ -45,6 +45,9 @@ const FAMILIES: [&str; 3] = ["netdev", "arp", "ip6"];
 /// What all tables' names begin with.
 pub const PREFIX: &str = "understudy_farm_";
 
+/// Name of the set that holds the protocols whose questions may be answered.
+const ALIVE: &str = "alive";
+
 /// Name of the tables of `module`: letters and digits as they are, other bytes as `_` and two hexadecimal digits.
 pub fn table(module: &str) -> String {
     let mut name = PREFIX.to_owned();
@@ -61,6 +64,13 @@ pub fn table(module: &str) -> String {
 /// Removes all tables called `table`, also when there are none.
 pub fn removal(table: &str) -> String {
     FAMILIES.iter().map(|family| format!("table {family} {table} {{\n}}\ndelete table {family} {table}\n")).collect()
+}
+
+/// ARP is answered only while the daemon says so again and again: a host whose daemon died must not answer beside
+/// the one that took over. The lease is over before a silent server is lost.
+pub fn lease(settings: &Settings) -> String {
+    let (table, time) = (table(&settings.module), (settings.lost_after * 2 / 3).as_millis());
+    format!("flush set netdev {table} {ALIVE}\nadd element netdev {table} {ALIVE} {{ arp timeout {time}ms, ip6 timeout {time}ms }}\n")
 }
 
 /// The rules of a server that is not in the farm yet: nothing that is distributed is taken, no ARP is answered.
@@ -112,6 +122,7 @@ impl<'a> Text<'a> {
 
     fn finish(mut self, old: &BTreeSet<String>) -> Rules {
         if self.plan.is_some() {
+            let _ = writeln!(self.body, "  set {ALIVE} {{ type ether_type; flags timeout; }}");
             self.sets();
             self.notes();
         }
@@ -128,6 +139,9 @@ impl<'a> Text<'a> {
         }
         let _ = writeln!(text, "table netdev {table} {{\n{}}}", self.body);
         text.push_str(&self.questions(&table));
+        if self.plan.is_some_and(|plan| plan.arp) {
+            text.push_str(&lease(self.settings));
+        }
         Rules { text, chains: self.chains }
     }
 

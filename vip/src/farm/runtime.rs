@@ -5,6 +5,7 @@ use super::filter::{Filter, FilterError};
 use super::host::{self, HostError};
 use super::jhash;
 use super::limits;
+use super::loader::{Done, Loader};
 use super::members::Member;
 use super::membership::{Action, Membership, View};
 use super::plan::Plan;
@@ -19,20 +20,24 @@ use tracing::{info, warn};
 
 /// One farm on this node, from its start to [`Farm::stop`].
 ///
-/// Times are of any clock that never goes back, the same for all calls. Calls block for as long as `nft` runs: some
-/// ten milliseconds, at most [`limits::NFT`].
+/// Times are of any clock that never goes back, the same for all calls. [`Farm::tick`] waits some ten milliseconds for
+/// rules that are being loaded; only [`Farm::new`] and [`Farm::stop`] wait for `nft` to end, each run of it for at
+/// most [`limits::NFT`].
 #[derive(Debug)]
 pub struct Farm {
     settings: Settings,
     me: Member,
     locals: Vec<Local>,
     membership: Membership,
-    filter: Filter,
+    /// None without addresses: there is nothing to filter.
+    loader: Option<Loader>,
     schedule: Schedule,
     /// Is the application ready, and have its scripts left the farm open?
     up: bool,
     open: bool,
     retry_at: Duration,
+    /// When the kernel is told again that ARP may be answered.
+    renew_at: Duration,
     trouble: Option<String>,
     stopped: bool,
 }
@@ -59,6 +64,9 @@ pub enum FarmError {
     /// Interfaces and addresses.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The thread that loads rules.
+    #[error("no thread for the farm's filter: {0}")]
+    Thread(std::io::Error),
     /// A beat.
     #[error(transparent)]
     Beat(#[from] BeatError),
@@ -124,7 +132,7 @@ impl Farm {
         let locals = settings.addresses.iter().map(|address| host::find(address, &ours)).collect::<Result<Vec<_>, _>>()?;
         let macs: Vec<Mac> = locals.iter().map(|local| local.mac).collect();
         let mut farm = Farm {
-            filter: Filter::new(&settings.nft, &settings.module),
+            loader: None,
             membership: Membership::new(settings.clone(), me, random(), macs, now),
             settings,
             me,
@@ -133,6 +141,7 @@ impl Farm {
             up: false,
             open: true,
             retry_at: now,
+            renew_at: now,
             trouble: None,
             stopped: false,
         };
@@ -152,10 +161,12 @@ impl Farm {
             return Ok(());
         }
         self.clear()?;
-        self.filter.load(rules::closed(&self.settings, &self.locals))?;
+        let mut filter = Filter::new(&self.settings.nft, &self.settings.module);
+        filter.load(rules::closed(&self.settings, &self.locals))?;
         for local in &self.locals {
             host::add(local)?;
         }
+        self.loader = Some(Loader::start(filter, self.settings.clone(), self.locals.clone()).map_err(FarmError::Thread)?);
         Ok(())
     }
 
@@ -164,8 +175,10 @@ impl Farm {
         if self.locals.is_empty() {
             return Ok(());
         }
+        let filter = self.loader.take().and_then(Loader::stop);
+        let mut filter = filter.unwrap_or_else(|| Filter::new(&self.settings.nft, &self.settings.module));
         let taken: Vec<_> = self.locals.iter().map(host::remove).collect();
-        self.filter.remove()?;
+        filter.remove()?;
         Ok(taken.into_iter().collect::<Result<(), _>>()?)
     }
 
@@ -191,7 +204,9 @@ impl Farm {
                     Action::Send(beat) => beats.push(beat.encode()),
                 }
             }
+            self.loaded(now);
         }
+        self.renew(now);
         if self.schedule.due(now) {
             self.announce();
         }
@@ -199,21 +214,45 @@ impl Farm {
     }
 
     fn load(&mut self, plan: Plan, now: Duration) {
-        if now < self.retry_at {
-            return;
+        match &mut self.loader {
+            Some(loader) if now >= self.retry_at => loader.load(plan),
+            Some(_) => {}
+            None => self.in_force(plan, now),
         }
-        if !self.locals.is_empty() {
-            let rules = rules::rules(&self.settings, &self.locals, &plan, self.filter.chains());
-            if let Err(why) = self.filter.load(rules) {
-                warn!(module = self.settings.module, "the rules could not be changed, which is tried again: {why}");
-                self.trouble = Some(why.to_string());
-                self.retry_at = now + limits::RETRY;
-                return;
+    }
+
+    /// Takes in what the filter has done.
+    fn loaded(&mut self, now: Duration) {
+        while let Some(done) = self.loader.as_mut().and_then(Loader::next) {
+            match done {
+                Done::Loaded(plan, Ok(())) => self.in_force(plan, now),
+                Done::Loaded(_, Err(why)) => {
+                    warn!(module = self.settings.module, "the rules could not be changed, which is tried again: {why}");
+                    self.trouble = Some(why.to_string());
+                    self.retry_at = now + limits::RETRY;
+                }
+                Done::Renewed(Ok(())) => {}
+                Done::Renewed(Err(why)) => {
+                    warn!(module = self.settings.module, "ARP is not answered any more: {why}");
+                    self.trouble = Some(why.to_string());
+                }
             }
         }
+    }
+
+    fn in_force(&mut self, plan: Plan, now: Duration) {
         self.trouble = None;
+        self.renew_at = now + self.settings.lost_after / 4;
         self.follow(&plan, now);
         self.membership.loaded(plan, now);
+    }
+
+    fn renew(&mut self, now: Duration) {
+        let answers = self.membership.in_force().is_some_and(|plan| plan.arp);
+        if let Some(loader) = self.loader.as_mut().filter(|_| answers && now >= self.renew_at) {
+            self.renew_at = now + self.settings.lost_after / 4;
+            loader.renew();
+        }
     }
 
     /// Whoever answers ARP announces the addresses when it begins to, and when others have come or gone: one of
@@ -298,6 +337,14 @@ impl Farm {
     /// Does this node get new connections?
     pub fn serves(&self) -> bool {
         self.membership.map().is_some_and(|map| map.serving.has(self.me)) && self.membership.in_force().is_some()
+    }
+
+    /// Does this node take new connections in all of its share? Not while another one might still take some.
+    pub fn takes_its_share(&self) -> bool {
+        let Some(plan) = self.membership.in_force() else { return false };
+        let own = plan.runs.iter().filter(|run| run.owner == Some(self.me)).map(|run| run.to - run.from + 1).sum::<u32>();
+        let taken = plan.accepting.iter().map(|(from, to)| to - from + 1).sum::<u32>();
+        self.membership.map().is_some_and(|map| map.stamp == plan.stamp) && own == taken
     }
 
     fn server_status(&self, member: Member, now: Duration) -> ServerStatus {

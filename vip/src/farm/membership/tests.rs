@@ -386,7 +386,7 @@ proptest! {
         farm.run(QUIET);
         for fault in faults {
             let now = farm.now;
-            let mut node = |farm: &mut Farm, member: Member, act: &dyn Fn(&mut Membership)| {
+            let node = |farm: &mut Farm, member: Member, act: &dyn Fn(&mut Membership)| {
                 if let Some(node) = farm.nodes[usize::from(member)].as_mut() { act(node) }
             };
             match fault {

@@ -9,7 +9,7 @@ use super::super::members::{Member, Members};
 use super::super::plan::Plan;
 use super::super::settings::{Affinity, Protocol, Rule};
 use super::flow::{flow, fragments, key, note, packet};
-use super::{Family, Local, Text, mac};
+use super::{ALIVE, Family, Local, Text, mac};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -39,8 +39,11 @@ impl Text<'_> {
     /// The hook: ARP and neighbour discovery first, then what is for this host and for the address.
     fn entrance(&mut self, leg: usize, local: &Local) {
         let mut lines = vec![format!("type filter hook ingress device \"{}\" priority -500; policy accept;", local.interface)];
-        if !self.plan.is_some_and(|plan| plan.arp) {
-            lines.extend(silence(local.ip));
+        let [question, announcement] = asked(local.ip);
+        if self.plan.is_some_and(|plan| plan.arp) {
+            lines.push(format!("{question} meta protocol != @{ALIVE} drop"));
+        } else {
+            lines.extend([format!("{question} drop"), format!("{announcement} drop")]);
         }
         lines.push("meta pkttype != host accept".to_owned());
         lines.push(format!("{} daddr {} goto a{leg}", Family::of(local.ip).word(), local.ip));
@@ -217,13 +220,13 @@ fn hash(family: Family, rule: &Rule, seed: u32) -> String {
     format!("jhash {} saddr{port} mod {BUCKETS} seed 0x{seed:08x}", family.word())
 }
 
-/// The questions and announcements that only the one that answers ARP may hear.
-fn silence(ip: IpAddr) -> [String; 2] {
+/// Matches the questions for the address, and what others announce of it: only the one that answers ARP may hear them.
+fn asked(ip: IpAddr) -> [String; 2] {
     match ip {
-        IpAddr::V4(ip) => [format!("arp operation request arp daddr ip {ip} drop"), format!("arp saddr ip {ip} drop")],
+        IpAddr::V4(ip) => [format!("arp operation request arp daddr ip {ip}"), format!("arp saddr ip {ip}")],
         IpAddr::V6(ip) => {
             // The target of both messages; nft has no word for it.
-            let target = format!("@th,64,128 0x{:032x} drop", u128::from(ip));
+            let target = format!("@th,64,128 0x{:032x}", u128::from(ip));
             [format!("icmpv6 type nd-neighbor-solicit {target}"), format!("icmpv6 type nd-neighbor-advert {target}")]
         }
     }
