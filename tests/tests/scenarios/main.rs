@@ -2,6 +2,7 @@
 //! hosts, the real binary, FUSE and TCP. `tests/README.md` says how to run one and read a failure.
 
 mod ack_disk;
+mod content_alone;
 mod degrade_and_return;
 mod directory_in_use;
 mod disk_full_primary;

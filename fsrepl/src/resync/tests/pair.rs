@@ -36,6 +36,8 @@ struct State {
     session: Option<u32>,
     mirror: bool,
     seq: Seq,
+    /// Highest number given when the session began.
+    before: Seq,
     applied: Seq,
     queue: VecDeque<Flying>,
     target: Option<Target>,
@@ -122,7 +124,8 @@ impl Stream for Pipe {
     }
 
     fn given(&self) -> Seq {
-        self.state.lock().seq
+        let state = self.state.lock();
+        if state.seq == state.before { 0 } else { state.seq }
     }
 
     fn wait_applied(&self, seq: Seq) -> bool {
@@ -171,6 +174,8 @@ impl Ask for Questions<'_> {
     fn send(&mut self, query: &Query, after: Seq) -> Result<(), String> {
         self.asked.set(self.asked.get() + 1);
         let mut state = self.pipe.state.lock();
+        // The secondary counts what it has applied in this session.
+        assert!(after == 0 || after > state.before, "operation {after} is no operation of this session: the secondary waits for ever");
         self.pipe.apply_to(&mut state, after);
         if state.error.is_some() {
             return Err("the secondary is gone".into());
@@ -290,6 +295,7 @@ impl Pair {
             *state = State {
                 session: Some(self.epoch),
                 seq,
+                before: seq,
                 applied: seq,
                 target: Some(target),
                 cut_at: cut.map(|cut| seq + cut),

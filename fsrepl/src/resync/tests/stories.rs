@@ -51,6 +51,15 @@ fn what_is_renamed_moves_no_content_and_no_names() {
     assert!(figures.content == 0 && figures.sent < 4096, "{figures:?}");
 }
 
+/// Nothing is sent before the first question: there is no operation of this session that it could come after.
+#[test]
+fn a_session_that_names_no_directory_asks_at_once() {
+    let mut pair = apart(|pair| put(&pair.here, "slot", b"before").unwrap());
+    write(&pair.here, "slot", 0, b"behind").unwrap();
+    let figures = heal(&mut pair);
+    assert!(!figures.kinds.contains_key(&kind::SYNC_NAMES) && figures.questions > 0, "{figures:?}");
+}
+
 #[test]
 fn what_changed_in_place_travels_in_blocks() {
     let mut pair = apart(|pair| {
