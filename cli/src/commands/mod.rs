@@ -10,6 +10,7 @@ mod receive;
 mod resync;
 mod status;
 mod sync;
+mod verify;
 
 use crate::args::{Cli, Command};
 use fsrepl::node::options::Outcome;
@@ -23,6 +24,7 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Status(args) => status::run(args, global),
         Command::Sync(args) => sync::run(args, global),
         Command::Resync(args) => resync::run(args, global),
+        Command::Verify(args) => verify::run(args, global),
         Command::Kept(args) => kept::run(args, global),
         Command::Keygen(args) => keygen::run(args, global),
         Command::Demo(args) => demo::run(args, global),

@@ -18,7 +18,8 @@ use crate::replica::pulse::{Pulse, TICK, Verdict as Beat};
 use crate::replica::secondary::{Keeper, Session};
 use crate::report::{Data, Reporter, State, StateLine};
 use crate::resync::digest;
-use crate::uring::{self, Use};
+use crate::uring::{self, Link, Use};
+use crate::verify;
 use crate::wire::{self, Channel, Established, FrameReader, HandshakeError, Header};
 use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
@@ -45,6 +46,8 @@ struct Current {
     loses: bool,
     /// There once the connection is established.
     live: Option<Arc<Session>>,
+    /// The connection on which it asks: it ends with the session, however silently the primary went.
+    bulk: Option<Arc<dyn Link>>,
 }
 
 /// A secondary.
@@ -174,8 +177,19 @@ impl Follower {
                 let compare = welcome.compare;
                 // The longer of both: neither side may be more impatient than it was told to be.
                 let timeout = Duration::from_millis(timeout_ms.clamp(100, 3_600_000)).max(self.options.peer_timeout);
-                *self.current.lock() =
-                    Some(Current { session, sender: *sender, from, exclude, timeout, incarnation, floor, compare, loses, live: None });
+                *self.current.lock() = Some(Current {
+                    session,
+                    sender: *sender,
+                    from,
+                    exclude,
+                    timeout,
+                    incarnation,
+                    floor,
+                    compare,
+                    loses,
+                    live: None,
+                    bulk: None,
+                });
                 Ok(op::encode(&welcome))
             }
             (Channel::Bulk, Hello::Bulk { session }) => {
@@ -443,6 +457,9 @@ impl Follower {
 
     fn serve_bulk(&self, stream: TcpStream, established: Established) -> io::Result<()> {
         let link = uring::open(stream, Use::Bulk)?;
+        if let Some(current) = self.current.lock().as_mut() {
+            current.bulk = Some(link.clone());
+        }
         let mut reader = FrameReader::new(Source(link.clone()), established.opener);
         let mut sealer = established.sealer;
         let mut out = Vec::new();
@@ -458,6 +475,12 @@ impl Follower {
                     Question::Stats(ids) => Said::Stats(digest::stats(session.objects(), ids)),
                     Question::Marks(from) => self.marks(*from),
                     Question::Made => Said::Made(session.made()),
+                    Question::Details(ids) => Said::Details(verify::details(session.objects(), ids)),
+                    Question::Entries { dir, after } => Said::Entries(verify::entries(session.objects(), *dir, after)),
+                    Question::Blocks { direct, block, pieces } => {
+                        Said::Blocks(digest::answer_from(session.objects(), *direct, *block, pieces))
+                    }
+                    Question::Data(id, from) => Said::Data(verify::data(session.objects(), *id, *from)),
                 };
                 let answer = Answer { number: query.number, said };
                 out.clear();
@@ -506,7 +529,10 @@ impl Follower {
             tracing::warn!(%from, %why, "a connection ended");
         }
         if mine {
-            *self.current.lock() = None;
+            let bulk = self.current.lock().take().and_then(|current| current.bulk);
+            if let Some(bulk) = bulk {
+                bulk.shutdown();
+            }
         }
     }
 }

@@ -73,6 +73,8 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
         lost_power: AtomicBool::new(lost_power),
         checkpoint_due: AtomicBool::new(false),
         serving: AtomicBool::new(options.alone),
+        bulk: Mutex::default(),
+        verify: Default::default(),
     });
     shared.store_identity(|identity| identity.role = Role::Primary)?;
     registry.remember(&options.name, tree.path(), shared.identity.lock().set)?;

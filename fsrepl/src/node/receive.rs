@@ -90,6 +90,10 @@ fn answer(follower: &Arc<Follower>, verb: &str, args: &Value) -> Result<Value, F
             let cure = "ask on the primary: it makes both nodes flush";
             return Err(Failure::new(FailureKind::Refused, "cannot sync", "this node is the secondary", cure));
         }
+        "verify" => {
+            let cure = "ask on the primary: only there can be said what is on its way";
+            return Err(Failure::new(FailureKind::Refused, "cannot verify", "this node is the secondary", cure));
+        }
         "kept" | "kept-remove" => return answers::kept(verb, args, follower.hidden(), &follower.options.dir),
         other => return Err(unknown(other)),
     }

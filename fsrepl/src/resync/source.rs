@@ -311,6 +311,7 @@ impl<'a> Sync<'a> {
     pub(super) fn push(&mut self, op: &Op<'_>, flush: bool) -> Result<Seq, Broken> {
         let seq = self.stream.push(op, flush).ok_or(Broken::Connection)?;
         point("resync-sent");
+        self.progress.given.store(seq, Relaxed);
         let bytes = op.payload.len() + op.body.len() + 80;
         self.window.push_back((seq, bytes));
         self.in_window += bytes;

@@ -39,6 +39,7 @@ mod status_and_sync;
 mod terminations;
 mod unmounted_disk;
 mod unrelated_data;
+mod verify;
 mod version_skew;
 mod wrong_key;
 

@@ -10,6 +10,7 @@ use crate::op::{Answer, Op, Query, Question, Said};
 use crate::resync::source::{Ask, Broken, Stream, Sync};
 use crate::resync::target::Target;
 use crate::resync::{Plan, Progress, digest};
+use crate::verify;
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 use std::cell::Cell;
@@ -190,6 +191,10 @@ impl Ask for Questions<'_> {
                 Said::Made(owed.map(|owed| owed.lock().tell()).unwrap_or_default())
             }
             Question::Marks(_) => return Err("nobody asks that here".into()),
+            Question::Details(ids) => Said::Details(verify::details(objects, ids)),
+            Question::Entries { dir, after } => Said::Entries(verify::entries(objects, *dir, after)),
+            Question::Blocks { direct, block, pieces } => Said::Blocks(digest::answer_from(objects, *direct, *block, pieces)),
+            Question::Data(id, from) => Said::Data(verify::data(objects, *id, *from)),
         };
         self.answers.push_back(Answer { number: query.number, said });
         Ok(())
@@ -347,6 +352,13 @@ impl Pair {
         clean(&journal, seq, self.floor);
         self.set_journal_there(journal);
         Ok(figures)
+    }
+
+    /// Asks the secondary of a mirror.
+    pub fn asking<T>(&self, act: impl FnOnce(&Arc<Pipe>, &mut dyn Ask) -> T) -> T {
+        let asked = Cell::new(0);
+        let mut questions = Questions { pipe: &self.pipe, answers: VecDeque::new(), asked: &asked };
+        act(&self.pipe, &mut questions)
     }
 
     fn set_journal_there(&mut self, journal: Arc<Journal>) {
