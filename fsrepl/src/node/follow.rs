@@ -177,7 +177,12 @@ impl Follower {
                 let compare = welcome.compare;
                 // The longer of both: neither side may be more impatient than it was told to be.
                 let timeout = Duration::from_millis(timeout_ms.clamp(100, 3_600_000)).max(self.options.peer_timeout);
-                *self.current.lock() = Some(Current {
+                let mut current = self.current.lock();
+                if current.is_some() {
+                    // Two connections of one primary at once: one of them came late.
+                    return Err(refuse("busy", "another connection was faster", "try again"));
+                }
+                *current = Some(Current {
                     session,
                     sender: *sender,
                     from,
@@ -190,6 +195,7 @@ impl Follower {
                     live: None,
                     bulk: None,
                 });
+                drop(current);
                 Ok(op::encode(&welcome))
             }
             (Channel::Bulk, Hello::Bulk { session }) => {
@@ -449,7 +455,7 @@ impl Follower {
     fn refused(&self, from: SocketAddr, refusal: &Refusal) {
         self.turn_away(from, &refusal.reason);
         let current = self.current.lock();
-        if current.is_none() && !matches!(refusal.code.as_str(), "busy" | "stopping") {
+        if current.is_none() && !matches!(refusal.code.as_str(), "busy" | "stopping" | "session") {
             let reason = format!("refused the primary at {}: {}; {}", from.ip(), refusal.reason, refusal.cure);
             self.status.set(State::Wait, self.data(), reason, &refusal.code);
         }
@@ -507,10 +513,13 @@ impl Follower {
 
     fn connection(self: &Arc<Follower>, stream: TcpStream, from: SocketAddr) {
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
-        let mut mine = false;
+        let mut mine = None;
         let answer = |channel: Channel, hello: &[u8]| {
             let answer = self.respond(from, channel, hello);
-            mine = answer.is_ok() && channel == Channel::Ordered;
+            mine = match op::decode(hello) {
+                Ok(Hello::Ordered { session, .. }) if answer.is_ok() => Some(session),
+                _ => None,
+            };
             answer.map_err(|refusal| refusal.to_text())
         };
         let outcome = match wire::accept(&stream, &self.options.auth, deadline, answer) {
@@ -528,11 +537,10 @@ impl Follower {
         if let Err(why) = outcome {
             tracing::warn!(%from, %why, "a connection ended");
         }
-        if mine {
-            let bulk = self.current.lock().take().and_then(|current| current.bulk);
-            if let Some(bulk) = bulk {
-                bulk.shutdown();
-            }
+        // Only its own session: the next one may be in place already.
+        let ended = self.current.lock().take_if(|current| Some(current.session) == mine);
+        if let Some(bulk) = ended.and_then(|current| current.bulk) {
+            bulk.shutdown();
         }
     }
 }

@@ -262,6 +262,11 @@ impl Supervisor {
 
     /// Before the application has started, a refusal ends the start; later it is only said.
     fn refused(&self, refusal: Refusal) -> Result<(), Failure> {
+        if refusal.code == "session" {
+            // It ended between its two connections: the next attempt makes another one.
+            self.not_now(&refusal.reason, &refusal.code);
+            return Ok(());
+        }
         let busy = refusal.code == "busy" && self.began.elapsed() < BUSY_PATIENCE;
         if self.shared.serving.load(SeqCst) {
             let reason = format!("the secondary refuses: {}; {}", refusal.reason, refusal.cure);

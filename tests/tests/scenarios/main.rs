@@ -29,6 +29,7 @@ mod receiver_read_only;
 mod restart_orders;
 mod resync_holes;
 mod resync_live;
+mod resync_rate;
 mod resync_without_room;
 mod second_sender;
 mod sigstop_primary;
