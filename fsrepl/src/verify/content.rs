@@ -169,7 +169,7 @@ impl Verify<'_> {
         }
         drop(held);
         // A file that is not there at all is told by its name.
-        if !ranges.is_empty() && !self.absent.contains(id) {
+        if !ranges.is_empty() && !self.absent.contains(id) && !self.is_excluded(id) {
             let path = place::of(volume, id);
             self.enter(id, Difference { path, kind: How::Content, what: Vec::new(), ranges });
         }

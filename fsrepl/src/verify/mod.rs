@@ -222,7 +222,11 @@ impl<'a> Verify<'a> {
         let Some(here) = self.here(id)? else { return Ok(()) };
         let number = self.ask(Question::Details(vec![id]))?;
         let Said::Details(there) = self.answer(number)? else { return Err(nonsense()) };
-        let Some(there) = there.into_iter().next().ok_or_else(nonsense)? else {
+        let there = there.into_iter().next().ok_or_else(nonsense)?;
+        if self.is_excluded(id) {
+            return Ok(());
+        }
+        let Some(there) = there else {
             self.absent.insert(id);
             return Ok(());
         };
@@ -236,6 +240,11 @@ impl<'a> Verify<'a> {
             self.enter(id, Difference { path, kind: How::Attributes, what, ranges: Vec::new() });
         }
         Ok(())
+    }
+
+    /// What was replicated before it was excluded is in the table still.
+    fn is_excluded(&self, id: ObjectId) -> bool {
+        !self.volume.exclude.is_empty() && self.volume.exclude.covers(&place::of(self.volume, id))
     }
 
     /// A missing object is told by its names; one whose names are all there is not in the secondary's table.

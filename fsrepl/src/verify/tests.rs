@@ -3,7 +3,7 @@
 use super::{Broken, Found, How, Manner, Progress, Verify};
 use crate::apply::Wish;
 use crate::resync::Plan;
-use crate::resync::tests::act::{NOTHING, link, make, mkdir, put, set, write, xattr};
+use crate::resync::tests::act::{NOTHING, create, link, make, mkdir, put, set, write, xattr};
 use crate::resync::tests::pair::Pair;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -140,4 +140,26 @@ fn holes_read_as_zeros_and_what_lies_in_them_is_found() {
     corrupt(&path, (40 << 20) + 12345);
     let range = ((40 << 20) + 12288, 4096);
     assert_eq!(only(&pair, Manner::default()), (How::Content, "/sparse".into(), vec![], vec![range]));
+}
+
+#[test]
+fn a_directory_that_needs_several_answers() {
+    let mut pair = Pair::new(1024);
+    let name = |n: u32| format!("{n:05}{}", "x".repeat(100));
+    (0..6000).for_each(|n| drop(create(&pair.here, &name(n)).unwrap()));
+    pair.session(Plan::everything(), &|| (), None).unwrap();
+    let time = fs::metadata(&pair.root_there).unwrap().modified().unwrap();
+    fs::rename(pair.root_there.join(name(3000)), pair.root_there.join(name(5999) + "y")).unwrap();
+    File::open(&pair.root_there).unwrap().set_modified(time).unwrap();
+    let found = verify(&pair, Manner::default()).unwrap();
+    let kinds: Vec<_> = found.listed.iter().map(|found| (found.kind, found.path.clone())).collect();
+    assert_eq!(kinds, [(How::Missing, format!("/{}", name(3000))), (How::Extra, format!("/{}y", name(5999)))]);
+}
+
+#[test]
+fn it_stops_when_it_is_told_to() {
+    let pair = mirror();
+    let (progress, stop) = (Progress::default(), AtomicBool::new(true));
+    let outcome = pair.asking(|stream, ask| Verify::new(&pair.here, stream, ask, Manner::default(), &progress, &stop).run());
+    assert!(matches!(outcome, Err(Broken::Stopped)));
 }

@@ -62,9 +62,16 @@ fn keep_time(dir: &Path, change: impl FnOnce()) {
 #[test]
 fn verify_finds_what_was_changed_beneath_and_repairs_it() {
     scenario("verify", LIMIT, |lab| {
-        let mut pair = Pair::in_sync(lab);
+        let mut pair = Pair::prepare(lab);
+        pair.secondary = Some(pair.receive().spawn());
+        pair.secondary().wait_ready();
+        pair.primary = Some(pair.mount().args(["--exclude", "/d/local/**"]).spawn());
+        pair.primary().wait_ready();
+        pair.wait_in_sync();
         let mount = pair.mounted();
         fs::create_dir_all(mount.join("d/e")).expect("mkdir");
+        fs::create_dir_all(mount.join("d/local/inner")).expect("mkdir");
+        fs::write(mount.join("d/local/inner/file"), "only here").expect("write");
         for name in ["bytes", "gone", "mode", "kept", "e/xattr"] {
             fs::write(mount.join("d").join(name), pattern(200_000)).expect("write");
         }
@@ -99,6 +106,7 @@ fn verify_finds_what_was_changed_beneath_and_repairs_it() {
         let (code, _) = verify(&pair.a, &[]);
         assert_eq!(code, Some(3), "there is nothing to compare with");
         pair.secondary_returns();
+        fs::remove_dir_all(mount.join("d/local/inner")).expect("remove");
         pair.finish();
     });
 }
