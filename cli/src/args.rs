@@ -78,6 +78,8 @@ pub enum Command {
     Sync(SyncArgs),
     /// Bring the other server up to date now, or say what that would take
     Resync(ResyncArgs),
+    /// Compare both copies while the application runs: names, attributes, and every byte
+    Verify(VerifyArgs),
     /// Show, or remove, what was kept of changes that lost against the other server's
     Kept(KeptArgs),
     /// Run this node of a cluster
@@ -160,6 +162,9 @@ pub struct MountArgs {
     /// Silence after which the other server counts as lost
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub peer_timeout: Duration,
+    /// Most that a resync sends in a second, such as 50MiB/s [default: what link and disks give]
+    #[arg(long, value_name = "SIZE/s", value_parser = rate)]
+    pub resync_max_rate: Option<u64>,
     /// The same file system layer with neither replication nor journal, for measurements
     #[arg(long, hide = true)]
     pub passthrough: bool,
@@ -224,6 +229,42 @@ pub struct ResyncArgs {
     pub no_wait: bool,
     /// Give up waiting after this time; the resync goes on
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  Compare everything, as fast as both disks read:      understudy verify data
+  Gently, from the disks instead of the page caches:   understudy verify data --direct --max-rate 50MiB/s
+  Send what differs again from here:                   understudy verify data --repair
+
+Asked on the server where DIR is mounted. Ends with code 5 if anything differed, also where it was repaired; each difference is a
+line on standard output. --repair makes the other server's copy like this one: it cannot know which of two bytes is the
+right one. Interrupted, it stops the comparison.";
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = VERIFY_EXAMPLES)]
+pub struct VerifyArgs {
+    /// The replica, as `understudy status` names it
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Send what differs again, while the application runs, and compare it once more
+    #[arg(long)]
+    pub repair: bool,
+    /// Read from the disks, past the page caches
+    #[arg(long)]
+    pub direct: bool,
+    /// Most that each server reads in a second, such as 50MiB/s [default: what the disks give]
+    #[arg(long, value_name = "SIZE/s", value_parser = rate)]
+    pub max_rate: Option<u64>,
+    /// Do not wait for the end; `understudy status` shows how far it is
+    #[arg(long, conflicts_with = "stop")]
+    pub no_wait: bool,
+    /// Stop the one that runs
+    #[arg(long, conflicts_with_all = ["repair", "direct", "max_rate"])]
+    pub stop: bool,
+    /// Stop after this time
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = duration)]
     pub timeout: Duration,
 }
 
@@ -375,6 +416,30 @@ fn duration(word: &str) -> Result<Duration, String> {
     match humantime::parse_duration(word) {
         Ok(time) if !time.is_zero() => Ok(time),
         _ => Err("expected a time with its unit, such as 500ms, 1s or 2m".into()),
+    }
+}
+
+/// Bytes a second: a whole number with a unit, `/s` behind it or not.
+fn rate(word: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("kB", 1000),
+        ("KB", 1000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("B", 1),
+        ("", 1),
+    ];
+    let size = word.strip_suffix("/s").unwrap_or(word).trim();
+    let digits = size.len() - size.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = size.split_at(digits);
+    let factor = UNITS.iter().find(|(known, _)| *known == unit.trim()).map(|(_, factor)| *factor);
+    let bytes = number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
+    match bytes {
+        Some(bytes) if bytes > 0 => Ok(bytes),
+        _ => Err("expected a size a second, such as 50MiB/s, 800kB/s or 1GB/s".into()),
     }
 }
 

@@ -144,3 +144,27 @@ fn a_witness_wants_an_address_and_keys() {
     assert!(refused(&["witness", "--keys", "/k"]).contains("--listen"));
     assert!(refused(&["witness", "--listen", "somewhere", "--keys", "/k"]).contains("10.0.0.2:7400"));
 }
+
+#[test]
+fn rates_carry_units() {
+    let rate = |word| match parse(&["mount", "/d", "--to", "10.0.0.2:7400", "--insecure", "--resync-max-rate", word]).command {
+        Command::Mount(args) => args.resync_max_rate,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(rate("50MiB/s"), Some(50 << 20));
+    assert_eq!(rate("800kB/s"), Some(800_000));
+    assert_eq!(rate("1000"), Some(1000));
+    for bad in ["0", "fast", "5 parsecs", "MiB/s", "99999999999GiB/s", "-1MiB/s"] {
+        let words = refused(&["mount", "/d", "--to", "10.0.0.2:7400", "--insecure", &format!("--resync-max-rate={bad}")]);
+        assert!(words.contains("such as 50MiB/s"), "{bad}: {words}");
+    }
+}
+
+#[test]
+fn verify_takes_what_the_contract_says() {
+    let Command::Verify(args) = parse(&["verify", "data", "--repair", "--direct", "--max-rate", "1MiB/s"]).command else {
+        panic!("another command")
+    };
+    assert!(args.repair && args.direct && args.max_rate == Some(1 << 20) && !args.no_wait);
+    refused(&["verify", "data", "--stop", "--repair"]);
+}

@@ -20,6 +20,9 @@ pub fn replica(status: &Value, now: SystemTime) -> String {
     if let Some(resync) = status.get("resync").filter(|resync| !resync.is_null()) {
         lines.push(row("resync", &progress(resync)));
     }
+    if let Some(verify) = status.get("verify").filter(|verify| !verify.is_null()) {
+        lines.push(row("verify", &verify_line(verify)));
+    }
     lines.push(row("details", &details(status)));
     lines.extend(counters(status));
     finish(&lines)
@@ -36,6 +39,60 @@ pub fn estimate(estimate: &Value) -> String {
         "names in {folders} directories, content of {files} files (at most {} compared, what differs is sent), attributes of {attributes} more{more}",
         bytes(number(estimate, "bytes_at_most"))
     )
+}
+
+/// How far a verify is, beside its bar.
+pub fn verifying(look: &Value) -> String {
+    let phase = text(look, "phase").unwrap_or_else(|| "running".into());
+    let mut line = format!("{phase}, {} compared", bytes(number(look, "bytes_done")));
+    if number(look, "rate_bytes_per_second") > 0 {
+        line += &format!(" at {}/s", bytes(number(look, "rate_bytes_per_second")));
+    }
+    if let Some(eta) = look.get("eta_seconds").and_then(Value::as_f64) {
+        line += &format!(", {} to go", age_words(eta.max(0.0).ceil() as u64));
+    }
+    line + &format!(", {} differences", number(look, "difference_count"))
+}
+
+fn verify_line(verify: &Value) -> String {
+    let (done, all) = (number(verify, "objects_done"), number(verify, "objects_total"));
+    match verify["running"] == true {
+        true => format!("{done} of {all} objects, {}", verifying(verify)),
+        false => {
+            format!("{}: {done} objects, {} differences", text(verify, "phase").unwrap_or_default(), number(verify, "difference_count"))
+        }
+    }
+}
+
+/// What a verify found, a line each, and what it looked at.
+pub fn verified(ended: &Value) -> String {
+    let differences = ended["differences"].as_array().map_or(&[][..], |all| all);
+    let mut lines: Vec<String> = differences.iter().map(difference).collect();
+    let (count, listed) = (number(ended, "difference_count"), differences.len() as u64);
+    if count > listed {
+        lines.push(format!("and {} more", count - listed));
+    }
+    let seconds = ended["seconds"].as_f64().unwrap_or(0.0);
+    let (objects, read) = (number(ended, "objects_done"), bytes(number(ended, "bytes_done")));
+    lines.push(format!("{objects} objects and {read} compared in {seconds:.1} s: {count} differences"));
+    finish(&lines)
+}
+
+fn difference(found: &Value) -> String {
+    let path = text(found, "path").unwrap_or_else(|| "?".into());
+    let words = |key: &str| found[key].as_array().into_iter().flatten().map(plain).collect::<Vec<_>>().join(", ");
+    let what = match found["kind"].as_str().unwrap_or_default() {
+        "missing" => "is missing on the other server".into(),
+        "extra" => "is only on the other server".into(),
+        "replaced" => "is another object on the other server".into(),
+        "attributes" => format!("differs in {}", words("what")),
+        _ => {
+            let range = |range: &Value| Some(format!("{}+{}", range[0].as_u64()?, range[1].as_u64()?));
+            let ranges: Vec<String> = found["ranges"].as_array().into_iter().flatten().filter_map(range).collect();
+            format!("differs in content at {}", ranges.join(", "))
+        }
+    };
+    format!("{path}: {what}")
 }
 
 /// One kept tree.
@@ -193,6 +250,24 @@ mod tests {
         assert!(!block.contains("resync"));
         let block = replica(&json!({"name": "a", "error": "it did not answer"}), now());
         assert_eq!(block, "a\n  problem    it did not answer\n");
+    }
+
+    #[test]
+    fn a_verify_lists_paths_and_ranges() {
+        let ended = json!({
+            "phase": "done", "running": false, "objects_done": 12, "bytes_done": 2048, "seconds": 1.25, "difference_count": 3,
+            "differences": [
+                {"path": "/a\nb", "kind": "content", "ranges": [[4096, 8192], [1_048_576, 100]]},
+                {"path": "/c", "kind": "attributes", "what": ["mode", "xattr user.x"]},
+            ],
+        });
+        assert_eq!(
+            verified(&ended),
+            "/a b: differs in content at 4096+8192, 1048576+100\n/c: differs in mode, xattr user.x\nand 1 more\n\
+             12 objects and 2.0 KiB compared in 1.2 s: 3 differences\n"
+        );
+        let status = json!({"name": "a", "state": "PRIM", "verify": ended});
+        assert!(replica(&status, now()).contains("verify     done: 12 objects, 3 differences\n"));
     }
 
     #[test]

@@ -19,4 +19,5 @@ pub mod report;
 pub mod resync;
 pub mod sys;
 pub mod uring;
+pub mod verify;
 pub mod wire;

@@ -134,6 +134,24 @@ pub const RESYNC_STUCK_PAUSE: Duration = Duration::from_secs(60);
 /// Bytes of a resync in flight, beyond what one hold of a lock brings (a piece of content, all names of a
 /// directory): the application's operations wait behind them.
 pub const RESYNC_WINDOW: usize = 4 * 1024 * 1024;
+/// Bytes of what describes objects in one answer of a verify; and of names.
+pub const VERIFY_ANSWER: usize = 256 * 1024;
+/// Names of directories that one such answer digests: so many, and it ends with the directory that passes them.
+pub const VERIFY_NAMES: usize = 64 * 1024;
+/// Holes from this size on are asked about as such instead of by the digests of their blocks.
+pub const VERIFY_HOLE: u64 = 1024 * 1024;
+/// Differences that a verify lists; all are counted.
+pub const VERIFY_LISTED: usize = 1000;
+/// Bytes of paths and ranges that the list may take: less than [`CONTROL_LINE`] as JSON.
+pub const VERIFY_LISTED_BYTES: usize = 256 * 1024;
+/// Ranges listed of one file.
+pub const VERIFY_RANGES: usize = 64;
+/// Marks that a repair makes; where more would be needed everything is compared.
+pub const VERIFY_MARKS: usize = 16 * 1024;
+/// How long a repair waits for the pair to be in sync again.
+pub const VERIFY_REPAIR: Duration = Duration::from_secs(24 * 3600);
+/// Alignment of direct reads, in memory and in the file.
+pub const DIRECT_ALIGN: usize = 4096;
 /// Threads of the secondary that flush.
 pub const APPLY_FLUSHERS: usize = 4;
 /// Time to reach the secondary.

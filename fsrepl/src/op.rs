@@ -248,6 +248,26 @@ pub enum Question {
     /// The objects that this session's resync had to make anew, or of which it cannot say what is in them, since
     /// the last time this was asked.
     Made,
+    /// Everything of these objects but their content, for `verify`. The answer may end early: the rest is asked again.
+    Details(Vec<ObjectId>),
+    /// Names in a directory that sort behind `after`, for `verify`.
+    Entries {
+        /// Directory.
+        dir: ObjectId,
+        /// Empty for the beginning.
+        after: Bytes,
+    },
+    /// As `Digests`, for `verify`.
+    Blocks {
+        /// From the disk, not from the page cache.
+        direct: bool,
+        /// As in `Digests`.
+        block: u32,
+        /// As in `Digests`.
+        pieces: Vec<(ObjectId, u64, u32)>,
+    },
+    /// Where data begins in a file, from an offset on, for `verify`.
+    Data(ObjectId, u64),
 }
 
 /// ANSWER.
@@ -292,6 +312,48 @@ pub enum Said {
     },
     /// What has to be sent from the beginning. Full answers are followed by another one to the same question.
     Made(Vec<Made>),
+    /// None for an object that is not there.
+    Details(Vec<Option<Detail>>),
+    /// None where there is no such directory.
+    Entries(Option<Entries>),
+    /// As `Digests`.
+    Blocks(Digests),
+    /// None where there is only a hole, or no such file.
+    Data(Option<u64>),
+}
+
+/// Everything of one object that has to be equal, but its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// Type and mode.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Size, for files.
+    pub size: Option<u64>,
+    /// Modification time, the decided one where it is not written yet.
+    pub mtime: Stamp,
+    /// Device number, for devices.
+    pub rdev: u64,
+    /// Target of a symbolic link.
+    pub target: Option<Bytes>,
+    /// Extended attributes by name, with the beginning of BLAKE3 of their values.
+    pub xattrs: Vec<(Bytes, [u8; 16])>,
+    /// Inode flags, where there are some.
+    pub flags: Option<u32>,
+    /// Of a directory, the digest of its names and what they are.
+    pub names: Option<[u8; 16]>,
+}
+
+/// Part of a directory, sorted by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entries {
+    /// Names, and the objects that they are; 0 for what is in no table.
+    pub entries: Vec<(Bytes, ObjectId)>,
+    /// More follow.
+    pub more: bool,
 }
 
 /// FAILED.

@@ -261,8 +261,9 @@ impl Engine {
     /// Waits for the process to end by itself.
     pub fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
         let status = wait_for(limit, || self.child.try_wait().expect("wait for a child"));
+        let threads = if status.is_some() { String::new() } else { threads(self.pid) };
         self.pid = if status.is_some() { 0 } else { self.pid };
-        status.unwrap_or_else(|| panic!("{}: still running after {limit:?}; stderr: {}", self.name, self.stderr()))
+        status.unwrap_or_else(|| panic!("{}: still running after {limit:?}; its threads: {threads}; stderr: {}", self.name, self.stderr()))
     }
 
     /// True while the process runs.
@@ -307,6 +308,17 @@ impl Drop for Engine {
             self.kill();
         }
     }
+}
+
+/// What the threads of a process wait for in the kernel: why it does not end.
+fn threads(pid: i32) -> String {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let of = |task: fs::DirEntry| {
+        let read = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        let frames: Vec<String> = read("stack").lines().take(6).map(|line| line.trim_start_matches("[<0>] ").to_owned()).collect();
+        format!("\n  {} ({}): {}", read("comm").trim(), read("syscall").split(' ').next().unwrap_or_default().trim(), frames.join(" < "))
+    };
+    tasks.map(of).collect()
 }
 
 /// Asks until there is an answer; `None` when time is up.

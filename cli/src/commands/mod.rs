@@ -13,6 +13,7 @@ mod receive;
 mod resync;
 mod status;
 mod sync;
+mod verify;
 mod witness;
 
 use crate::args::{Cli, Command};
@@ -27,6 +28,7 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Status(args) => status::run(args, global),
         Command::Sync(args) => sync::run(args, global),
         Command::Resync(args) => resync::run(args, global),
+        Command::Verify(args) => verify::run(args, global),
         Command::Kept(args) => kept::run(args, global),
         Command::Daemon(args) => daemon::run(args, global),
         Command::Engine(args) => engine::run(args, global),

@@ -21,6 +21,7 @@ fn options(args: &MountArgs, global: &Global) -> Result<MountOptions, Failure> {
         exclude: args.exclude.clone(),
         low_latency: args.low_latency,
         peer_timeout: args.peer_timeout,
+        resync_max_rate: args.resync_max_rate.unwrap_or(0),
         passthrough: args.passthrough,
         places: global.places(),
         clustered: None,

@@ -4,6 +4,7 @@ use crate::args::{Global, ResyncArgs};
 use crate::{engine, names, output, render};
 use fsrepl::node::options::Outcome;
 use fsrepl::report::{Failure, FailureKind};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -39,17 +40,19 @@ pub fn run(args: &ResyncArgs, global: &Global) -> Outcome {
 /// Until the pair is a mirror again. The engine answers `resync` before the old session ends, so the first look
 /// waits for the new one to have begun.
 fn wait(name: &str, args: &ResyncArgs, global: &Global, start: Instant) -> Outcome {
-    let bar = std::io::stderr().is_terminal().then(|| indicatif::ProgressBar::new_spinner().with_message("connecting"));
+    let bar = std::io::stderr().is_terminal().then(bar);
     let mut began = false;
     loop {
         let status = engine::call(&global.run, name, "status", ANSWER)?;
         began |= status["state"] != "PRIM" || start.elapsed() > Duration::from_secs(2);
         if began && status["state"] == "PRIM" {
+            if let Some(bar) = &bar {
+                bar.finish_and_clear();
+            }
             return Ok(());
         }
         if let Some(bar) = &bar {
-            bar.set_message(if status["resync"].is_null() { "connecting".into() } else { render::progress(&status["resync"]) });
-            bar.tick();
+            show(bar, &status);
         }
         if start.elapsed() > args.timeout {
             let why = status["reason"].as_str().unwrap_or("no reason given").to_owned();
@@ -62,4 +65,23 @@ fn wait(name: &str, args: &ResyncArgs, global: &Global, start: Instant) -> Outco
         }
         std::thread::sleep(LOOK_EVERY);
     }
+}
+
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style).with_message("connecting")
+}
+
+/// Bytes are what takes the time; where there are none, objects.
+fn show(bar: &ProgressBar, status: &Value) {
+    let resync = &status["resync"];
+    if resync.is_null() {
+        return bar.set_message(status["reason"].as_str().unwrap_or("connecting").to_owned());
+    }
+    let number = |key: &str| resync[key].as_u64().unwrap_or(0);
+    let bytes = number("bytes_total") > 0;
+    let (all, done) = if bytes { ("bytes_total", "bytes_done") } else { ("files_total", "files_done") };
+    bar.set_length(number(all));
+    bar.set_position(number(done).min(number(all)));
+    bar.set_message(render::progress(resync));
 }

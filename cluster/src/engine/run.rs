@@ -83,6 +83,7 @@ fn primary(spec: &EngineSpec, keys: KeyRing, places: Places, begin: Begin) -> Re
         low_latency: spec.low_latency,
         peer_timeout: spec.profile.degrade,
         passthrough: false,
+        resync_max_rate: spec.resync_max_rate.unwrap_or(0),
         places,
         clustered: Some(Clustered { arbiter: Arc::new(arbiter), dial: Arc::new(dial), begin }),
     })

@@ -44,6 +44,11 @@ impl Exclude {
         !self.is_empty() && self.matches_path(&path_of(dir).join(name))
     }
 
+    /// Whether this path from the top of the directory, or one above it, is excluded.
+    pub fn covers(&self, path: &str) -> bool {
+        !self.is_empty() && Path::new(path.trim_start_matches('/')).ancestors().any(|above| self.matches_path(above))
+    }
+
     fn matches_path(&self, path: &Path) -> bool {
         self.set.is_match(path)
     }

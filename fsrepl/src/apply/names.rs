@@ -92,6 +92,7 @@ impl Volume {
                     None => ended,
                 };
                 let parent_mtime = self.dir_mtime(&dir);
+                let time = self.send_dir_time(local, new.parent, &dir);
                 let seq = self.send(local, ended, |sync| {
                     if let Some(epoch) = sync {
                         if !self.names_known(new.parent, epoch) {
@@ -102,7 +103,7 @@ impl Volume {
                     let create = describe(new.parent, new.name, &stat, (new.mode, new.umask), new.target, parent_mtime);
                     Some(Op::new(kind::CREATE, id).mtime(mtime(&stat)).body(&create))
                 });
-                tracked.finish(seq);
+                tracked.finish(seq.max(time));
             }
         }
         drop(held);
@@ -150,13 +151,14 @@ impl Volume {
             Ok((dir, stat)) => {
                 let ended = self.also_stable(&dir, Box::new(move |result| done(result.map(|()| (id, stat)))));
                 let parent_mtime = self.dir_mtime(&dir);
+                let time = self.send_dir_time(self.objects.table.is_local(id), parent, &dir);
                 let seq = self.send(self.stays(id), ended, |sync| {
                     if let Some(epoch) = sync {
                         return self.place(epoch, id, parent, name, &stat, parent_mtime);
                     }
                     Some(Op::new(kind::LINK, id).body(&Name { parent, name: bytes(name), parent_mtime }))
                 });
-                tracked.finish(seq);
+                tracked.finish(seq.max(time));
             }
         }
         drop(held);
@@ -195,6 +197,7 @@ impl Volume {
                 let ended = self.also_stable(&dir, Box::new(done));
                 let parent_mtime = self.dir_mtime(&dir);
                 let local = self.objects.table.is_local(id);
+                let time = self.send_dir_time(local, parent, &dir);
                 let seq = self.send(local, ended, |sync| {
                     if sync.is_some_and(|epoch| !self.names_known(parent, epoch)) {
                         return None;
@@ -207,7 +210,7 @@ impl Volume {
                     let flags = if directory { op::VARIANT } else { 0 };
                     Some(Op { flags, ..Op::new(kind::UNLINK, id).body(&body) })
                 });
-                tracked.finish(seq);
+                tracked.finish(seq.max(time));
             }
         }
         drop(held);
@@ -269,7 +272,9 @@ impl Volume {
                     parent_mtime: self.dir_mtime(dir),
                 };
                 let body = Rename { from: name(from, &from_dir), to: name(to, &to_dir), flags };
-                let mut seq = self.send_rename(body, moved, (replaced, kept), loose, ended);
+                let local = self.objects.table.is_local(moved.0);
+                let time = self.send_dir_time(local, from.0, &from_dir).max(self.send_dir_time(local, to.0, &to_dir));
+                let mut seq = self.send_rename(body, moved, (replaced, kept), loose, ended).max(time);
                 if flags & libc::RENAME_EXCHANGE != 0 {
                     seq = [Some(moved), replaced].into_iter().flatten().map(|moved| self.send_moved(moved)).fold(seq, Seq::max);
                 }
@@ -398,6 +403,16 @@ impl Volume {
                 let op = self.place(sync?, moved.0, to, &to_name, &moved.1, body.to.parent_mtime)?;
                 Some(Op { offset: number(loose_to), ..op })
             }
+        })
+    }
+
+    /// What is excluded stays here, but the directory that holds it is replicated, and has another modification time now.
+    /// The caller holds its lock.
+    fn send_dir_time(&self, local: bool, dir: ObjectId, live: &Live) -> Seq {
+        let stat = rustix::fs::fstat(live).ok().filter(|_| local && !self.objects.table.is_local(dir));
+        let Some(stat) = stat else { return 0 };
+        self.send(false, Box::new(|_| ()), |sync| {
+            sync.is_none_or(|epoch| self.content_known(dir, epoch)).then(|| super::meta::attr_op(dir, &stat, 0))
         })
     }
 

@@ -61,6 +61,7 @@ pub(super) fn primary(shared: &Arc<Shared>, verb: &str, args: &Value) -> Result<
         "estimate" => Ok(json!(estimate(&shared.volume.objects, &shared.journal.dirty()))),
         "resync" => resync_now(shared, args["full"].as_bool().unwrap_or(false)),
         "kept" | "kept-remove" => kept(verb, args, &hidden_of(shared)?, &shared.options.dir),
+        "verify" | "verify-look" | "verify-stop" => super::verify::answer(shared, verb, args),
         other => Err(unknown(other)),
     }
 }
@@ -181,6 +182,7 @@ fn primary_status(shared: &Arc<Shared>) -> Value {
         "generation": identity.current,
         "ack": format!("{:?}", shared.options.ack).to_lowercase(),
         "resync": shared.progress.lock().as_ref().map(|progress| resync(progress)),
+        "verify": shared.verify.brief(),
         "kept": hidden_of(shared).map_or(Value::Null, |hidden| kept_list(&hidden, &shared.options.dir)),
         "counters": {
             "sequence": seq, "acknowledged": acked,

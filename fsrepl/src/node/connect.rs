@@ -7,7 +7,7 @@ use crate::journal::DirtySet;
 use crate::limits::{CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, JOURNAL_SLOTS_MAX};
 use crate::op::{self, Answer, Query, Question, Said, kind};
 use crate::replica::hello::{Hello, Refusal, Welcome};
-use crate::replica::primary::{Mode, Primary, Source};
+use crate::replica::primary::{Primary, Source};
 use crate::resync::Ask;
 use crate::uring::{self, Link, Use};
 use crate::wire::{self, Channel, Established, FrameReader, HandshakeError, Header, Sealer};
@@ -127,7 +127,12 @@ impl Bulk {
     }
 
     fn alive(&self) -> bool {
-        self.primary.as_ref().is_none_or(|(primary, epoch)| primary.mode() == Mode::Syncing(*epoch))
+        self.primary.as_ref().is_none_or(|(primary, epoch)| primary.attached() == Some(*epoch))
+    }
+
+    /// The session that it belongs to.
+    pub fn epoch(&self) -> Option<u32> {
+        self.primary.as_ref().map(|(_, epoch)| *epoch)
     }
 }
 

@@ -20,7 +20,8 @@ use crate::replica::pulse::{Pulse, Verdict as Beat};
 use crate::replica::secondary::{Keeper, Session};
 use crate::report::{Data, Reporter, State, StateLine};
 use crate::resync::digest;
-use crate::uring::{self, Use};
+use crate::uring::{self, Link, Use};
+use crate::verify;
 use crate::wire::{self, Channel, Established, FrameReader, HandshakeError, Header};
 use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
@@ -47,6 +48,8 @@ struct Current {
     loses: bool,
     /// There once the connection is established.
     live: Option<Arc<Session>>,
+    /// The connection on which it asks: it ends with the session, however silently the primary went.
+    bulk: Option<Arc<dyn Link>>,
 }
 
 /// A secondary.
@@ -234,8 +237,25 @@ impl Follower {
                 let compare = welcome.compare;
                 // The longer of both: neither side may be more impatient than it was told to be.
                 let timeout = Duration::from_millis(timeout_ms.clamp(100, 3_600_000)).max(self.options.peer_timeout);
-                *self.current.lock() =
-                    Some(Current { session, sender: *sender, from, exclude, timeout, incarnation, floor, compare, loses, live: None });
+                let mut current = self.current.lock();
+                if current.is_some() {
+                    // Two connections of one primary at once: one of them came late.
+                    return Err(refuse("busy", "another connection was faster", "try again"));
+                }
+                *current = Some(Current {
+                    session,
+                    sender: *sender,
+                    from,
+                    exclude,
+                    timeout,
+                    incarnation,
+                    floor,
+                    compare,
+                    loses,
+                    live: None,
+                    bulk: None,
+                });
+                drop(current);
                 Ok(op::encode(&welcome))
             }
             (Channel::Bulk, Hello::Bulk { session }) => {
@@ -495,7 +515,7 @@ impl Follower {
     fn refused(&self, from: SocketAddr, refusal: &Refusal) {
         self.turn_away(from, &refusal.reason);
         let current = self.current.lock();
-        if current.is_none() && !matches!(refusal.code.as_str(), "busy" | "stopping") {
+        if current.is_none() && !matches!(refusal.code.as_str(), "busy" | "stopping" | "session") {
             let reason = format!("refused the primary at {}: {}; {}", from.ip(), refusal.reason, refusal.cure);
             self.status.set(State::Wait, self.data(), reason, &refusal.code);
         }
@@ -503,6 +523,9 @@ impl Follower {
 
     fn serve_bulk(&self, stream: TcpStream, established: Established) -> io::Result<()> {
         let link = uring::open(stream, Use::Bulk)?;
+        if let Some(current) = self.current.lock().as_mut() {
+            current.bulk = Some(link.clone());
+        }
         let mut reader = FrameReader::new(Source(link.clone()), established.opener);
         let mut sealer = established.sealer;
         let mut out = Vec::new();
@@ -518,6 +541,12 @@ impl Follower {
                     Question::Stats(ids) => Said::Stats(digest::stats(session.objects(), ids)),
                     Question::Marks(from) => self.marks(*from),
                     Question::Made => Said::Made(session.made()),
+                    Question::Details(ids) => Said::Details(verify::details(session.objects(), ids)),
+                    Question::Entries { dir, after } => Said::Entries(verify::entries(session.objects(), *dir, after)),
+                    Question::Blocks { direct, block, pieces } => {
+                        Said::Blocks(digest::answer_from(session.objects(), *direct, *block, pieces))
+                    }
+                    Question::Data(id, from) => Said::Data(verify::data(session.objects(), *id, *from)),
                 };
                 let answer = Answer { number: query.number, said };
                 out.clear();
@@ -544,10 +573,13 @@ impl Follower {
 
     fn connection(self: &Arc<Follower>, stream: TcpStream, from: SocketAddr) {
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
-        let mut mine = false;
+        let mut mine = None;
         let answer = |channel: Channel, hello: &[u8]| {
             let answer = self.respond(from, channel, hello);
-            mine = answer.is_ok() && channel == Channel::Ordered;
+            mine = match op::decode(hello) {
+                Ok(Hello::Ordered { session, .. }) if answer.is_ok() => Some(session),
+                _ => None,
+            };
             answer.map_err(|refusal| refusal.to_text())
         };
         let outcome = match wire::accept(&stream, &self.options.auth, deadline, answer) {
@@ -565,10 +597,14 @@ impl Follower {
         if let Err(why) = outcome {
             tracing::warn!(%from, %why, "a connection ended");
         }
-        if mine {
-            *self.current.lock() = None;
+        // Only its own session: the next one may be in place already.
+        let ended = self.current.lock().take_if(|current| Some(current.session) == mine);
+        if ended.is_some() {
             // The state was told while the session was still there.
             self.status.changed();
+        }
+        if let Some(bulk) = ended.and_then(|current| current.bulk) {
+            bulk.shutdown();
         }
     }
 }

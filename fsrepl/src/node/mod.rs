@@ -27,3 +27,4 @@ pub mod stop;
 mod supervise;
 pub mod underneath;
 pub mod verdict;
+mod verify;

@@ -93,6 +93,8 @@ pub struct MountOptions {
     pub low_latency: bool,
     /// Silence after which the secondary counts as lost.
     pub peer_timeout: Duration,
+    /// Most bytes that a resync sends in a second; 0 for no limit.
+    pub resync_max_rate: u64,
     /// The same FUSE layer with neither replication nor journal, for measurements.
     pub passthrough: bool,
     /// State and run directories.

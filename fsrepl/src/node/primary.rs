@@ -76,6 +76,8 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
         checkpoint_due: AtomicBool::new(false),
         mounted: AtomicBool::new(false),
         serving: AtomicBool::new(options.alone || options.clustered.is_some()),
+        bulk: Mutex::default(),
+        verify: Default::default(),
     });
     shared.store_identity(|identity| identity.role = Role::Primary)?;
     registry.remember(&options.name, tree.path(), shared.identity.lock().set)?;
@@ -220,7 +222,7 @@ fn leave(shared: &Arc<Shared>) -> Outcome {
     let table = &shared.volume.objects.table;
     let birth = ObjectId(table.birth_floor().0 - 1);
     shared.primary.request(kind::LEAVE, (birth, 0), sender);
-    shared.primary.help();
+    // Read by the backstop: whoever helps waits for the secondary's disk however long it takes.
     let there = answered.recv_timeout(LEAVE_TIMEOUT);
     let still = shared.primary.mode() == Mode::Mirror;
     here.map_err(|why| failed(&shared.options.dir, why))?;

@@ -103,6 +103,10 @@ fn answer(follower: &Arc<Follower>, verb: &str, args: &Value) -> Result<Value, F
             let changed = follower.change(&answers::parse_change(args)?).map_err(|why| answers::stale_change(&why))?;
             return Ok(json!({ "schema": 1, "identity": changed }));
         }
+        "verify" => {
+            let cure = "ask on the primary: only there can be said what is on its way";
+            return Err(Failure::new(FailureKind::Refused, "cannot verify", "this node is the secondary", cure));
+        }
         "kept" | "kept-remove" => return answers::kept(verb, args, follower.hidden(), &follower.options.dir),
         other => return Err(unknown(other)),
     }

@@ -19,7 +19,7 @@ use crate::replica::hello::{Compare, Refusal};
 use crate::replica::primary::{Lost, Mode, PEER_FAILED, Primary};
 use crate::replica::pulse::{Pulse, Verdict as Beat};
 use crate::report::{Data, Failure, FailureKind, State};
-use crate::resync::{Plan, Progress, Sync, Watch};
+use crate::resync::{Doing, Plan, Progress, Sync, Watch};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
@@ -64,6 +64,10 @@ pub(super) struct Shared {
     pub mounted: AtomicBool,
     /// The application may use the directory: from here on this node never waits for the secondary.
     pub serving: AtomicBool,
+    /// The connection for questions, between a resync and the end of its session, while nobody asks.
+    pub bulk: Mutex<Option<Bulk>>,
+    /// What `verify` does, or has found last.
+    pub verify: super::verify::Slot,
 }
 
 /// What the first contact brought.
@@ -140,13 +144,14 @@ impl Shared {
     }
 
     /// The session in which the pair is a mirror, if it is one.
-    fn mirrored(&self) -> Option<u32> {
+    pub(super) fn mirrored(&self) -> Option<u32> {
         let attached = self.primary.attached();
         attached.filter(|_| self.primary.mode() == Mode::Mirror)
     }
 
     pub fn end(&self) {
         self.ending.store(true, SeqCst);
+        self.verify.stop();
         self.primary.drop_peer("this node stops", "stopping");
     }
 
@@ -301,6 +306,11 @@ impl Supervisor {
 
     /// Before the application has started, a refusal ends the start; later it is only said.
     fn refused(&self, refusal: Refusal) -> Result<(), Failure> {
+        if refusal.code == "session" {
+            // It ended between its two connections: the next attempt makes another one.
+            self.not_now(&refusal.reason, &refusal.code);
+            return Ok(());
+        }
         let busy = refusal.code == "busy" && self.began.elapsed() < BUSY_PATIENCE;
         if self.shared.serving.load(SeqCst) {
             let reason = format!("the secondary refuses: {}; {}", refusal.reason, refusal.cure);
@@ -319,6 +329,7 @@ impl Supervisor {
     fn session(&mut self, connected: Connected) -> Result<(), Failure> {
         self.epoch += 1;
         let shared = self.shared.clone();
+        *shared.bulk.lock() = None;
         let (link, sealer, reader) = connected.ordered;
         shared.primary.attach(self.epoch, link, sealer, reader);
         if shared.is_ending() {
@@ -344,7 +355,8 @@ impl Supervisor {
         if let Some(in_sync) = in_sync {
             self.wait_for_mirror(&shared, &in_sync)?;
         }
-        self.after_loss(&shared)
+        let doing = *progress.doing.lock();
+        self.after_loss(&shared, doing)
     }
 
     /// Runs the resync; gives the channel on which the secondary's last word comes.
@@ -382,8 +394,13 @@ impl Supervisor {
                 }),
             )
         };
-        match Sync::new(&shared.volume, &shared.primary, progress, self.epoch, plan).run(&mut bulk, finish) {
-            Ok(()) => Some(in_sync),
+        let mut sync = Sync::new(&shared.volume, &shared.primary, progress, self.epoch, plan);
+        sync.max_rate = shared.options.resync_max_rate;
+        match sync.run(&mut bulk, finish) {
+            Ok(()) => {
+                *shared.bulk.lock() = Some(bulk);
+                Some(in_sync)
+            }
             Err(why) => {
                 shared.primary.drop_peer(format!("the resync cannot go on: {why}"), "resync_failed");
                 // The last word was not said, so the secondary cannot have recorded anything.
@@ -447,7 +464,7 @@ impl Supervisor {
         Ok(())
     }
 
-    fn after_loss(&mut self, shared: &Arc<Shared>) -> Result<(), Failure> {
+    fn after_loss(&mut self, shared: &Arc<Shared>, doing: Doing) -> Result<(), Failure> {
         let Ok(mut lost) = self.losses.recv() else { return Ok(()) };
         if shared.is_ending() {
             // Nobody can write any more, and the secondary has recorded all there is: no new history begins.
@@ -463,6 +480,13 @@ impl Supervisor {
             tracing::warn!(reason = lost.reason, code = lost.code, "the secondary is lost");
         }
         self.stuck = if lost.code == STUCK { self.stuck + 1 } else { 0 };
+        if self.stuck > 0 {
+            // Here and not where it was noticed: looking may wait for the disk.
+            let at = doing.words(|id| crate::verify::place_of(&shared.volume, id));
+            let next =
+                if self.stuck > 1 { format!("tried again every {} s", RESYNC_STUCK_PAUSE.as_secs()) } else { "tried once more".into() };
+            lost.reason = format!("{} (while {at}); {next}", lost.reason);
+        }
         if self.stuck > 1 {
             tracing::error!(reason = lost.reason, times = self.stuck, "the resync stands still");
         }
@@ -501,10 +525,12 @@ impl Supervisor {
                     }
                 }
                 let progress = shared.progress.lock().clone();
-                let still = progress.and_then(|progress| watch.tick(primary.now(), primary.acknowledged(), &progress));
-                if let Some(still) = still {
-                    let reason = format!("the secondary does not answer: the resync has not moved for {:.0} s", still.as_secs_f32());
-                    primary.drop_peer(reason, STUCK);
+                let still = progress.and_then(|progress| {
+                    let acknowledged = primary.acknowledged();
+                    Some((watch.tick(primary.now(), acknowledged, &progress)?, progress.cause(acknowledged)))
+                });
+                if let Some((still, cause)) = still {
+                    primary.drop_peer(format!("the resync has not moved for {:.0} s: {cause}", still.as_secs_f32()), STUCK);
                 }
                 let (heard, sent) = primary.heard_and_sent();
                 match pulse.tick(primary.now(), heard, sent) {

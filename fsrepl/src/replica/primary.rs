@@ -34,6 +34,8 @@ struct Stream {
     mode: Mode,
     epoch: u32,
     seq: Seq,
+    /// The highest number given when the session began.
+    before: Seq,
     link: Option<Arc<dyn Link>>,
     sealer: Sealer,
     out: Vec<u8>,
@@ -116,6 +118,7 @@ impl Primary {
                 mode: Mode::Alone,
                 epoch: 0,
                 seq: 0,
+                before: 0,
                 link: None,
                 sealer: Sealer::insecure(),
                 out: Vec::new(),
@@ -157,6 +160,12 @@ impl Primary {
         (self.stream.lock().seq, self.acked.load(SeqCst))
     }
 
+    /// Highest number given in the present session, 0 if none was.
+    pub fn given(&self) -> Seq {
+        let stream = self.stream.lock();
+        if stream.seq == stream.before { 0 } else { stream.seq }
+    }
+
     /// Highest number acknowledged. Waits for nobody.
     pub fn acknowledged(&self) -> Seq {
         self.acked.load(SeqCst)
@@ -191,7 +200,7 @@ impl Primary {
         *self.told.lock() = None;
         let mut stream = self.stream.lock();
         stream.step(Event::Attached(epoch));
-        stream.epoch = epoch;
+        (stream.epoch, stream.before) = (epoch, stream.seq);
         (stream.link, stream.sealer) = (Some(link), sealer);
         stream.out.clear();
         let now = self.clock();

@@ -1,11 +1,11 @@
 //! What content is, in blake3 digests of blocks: compared instead of sent.
 
 use crate::id::ObjectId;
-use crate::limits::{COMPARE_BLOCK, COMPARE_FINE, RESYNC_ROUND, RESYNC_ROUND_BYTES};
-use crate::objects::{Kind, Live, Objects, mtime};
+use crate::limits::{COMPARE_BLOCK, COMPARE_FINE, DIRECT_ALIGN, RESYNC_ROUND, RESYNC_ROUND_BYTES};
+use crate::objects::{Kind, Objects, mtime};
 use crate::op::{Bytes, Digests};
 use crate::sys::{self, Sys};
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
@@ -40,7 +40,7 @@ pub fn read_fully(fd: BorrowedFd<'_>, offset: u64, into: &mut [u8]) -> Sys<usize
 }
 
 /// Where data begins at or after `at`; none if there is only a hole.
-pub fn next_data(live: &Live, at: u64) -> Sys<Option<u64>> {
+pub fn next_data(live: impl AsFd, at: u64) -> Sys<Option<u64>> {
     match sys::seek(live.as_fd(), at as i64, libc::SEEK_DATA) {
         Ok(data) => Ok(Some(data as u64)),
         Err(Errno::NXIO) => Ok(None),
@@ -51,7 +51,7 @@ pub fn next_data(live: &Live, at: u64) -> Sys<Option<u64>> {
 }
 
 /// Where the data at `at` ends.
-pub fn next_hole(live: &Live, at: u64) -> Sys<u64> {
+pub fn next_hole(live: impl AsFd, at: u64) -> Sys<u64> {
     match sys::seek(live.as_fd(), at as i64, libc::SEEK_HOLE) {
         Ok(hole) if hole as u64 > at => Ok(hole as u64),
         // Behind the end of the file, or a file system that knows no holes.
@@ -60,11 +60,71 @@ pub fn next_hole(live: &Live, at: u64) -> Sys<u64> {
     }
 }
 
+/// How the content of a file is read.
+pub enum Reader<'a> {
+    /// As applications read it.
+    Cached(BorrowedFd<'a>),
+    /// From the disk.
+    Direct(OwnedFd),
+}
+
+impl<'a> Reader<'a> {
+    /// EINVAL or EOPNOTSUPP where the file system has no direct I/O.
+    pub fn of(fd: BorrowedFd<'a>, direct: bool) -> Sys<Reader<'a>> {
+        if !direct {
+            return Ok(Reader::Cached(fd));
+        }
+        sys::reopen(fd, libc::O_RDONLY | libc::O_DIRECT).map(Reader::Direct)
+    }
+
+    /// As [`blocks`]. Offset and block have to be multiples of [`DIRECT_ALIGN`] for direct reading.
+    pub fn blocks(&self, offset: u64, length: u64, block: usize, each: impl FnMut(u64, &[u8])) -> Sys<()> {
+        match self {
+            Reader::Cached(fd) => blocks(*fd, offset, length, block, each),
+            Reader::Direct(fd) => {
+                // What is beyond the end of the range is read as well, and not given.
+                let end = offset + length;
+                let mut each = each;
+                blocks_by(fd.as_fd(), (offset, length.next_multiple_of(DIRECT_ALIGN as u64)), block, read_direct, |at, data| {
+                    if at < end {
+                        each(at, &data[..data.len().min((end - at) as usize)]);
+                    }
+                })
+            }
+        }
+    }
+}
+
+/// Reads until `into` is full or the file ends. Short only at the end: going on from there would not be aligned.
+fn read_direct(fd: BorrowedFd<'_>, offset: u64, into: &mut [u8]) -> Sys<usize> {
+    let mut done = 0;
+    while done < into.len() {
+        match rustix::io::pread(fd, &mut into[done..], offset + done as u64) {
+            Ok(got) if got == 0 || !got.is_multiple_of(DIRECT_ALIGN) => return Ok(done + got),
+            Ok(got) => done += got,
+            Err(Errno::INTR) => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(done)
+}
+
 /// Gives each block of `length` bytes from `offset` on that holds data to `each`, with its offset. Holes are not
 /// read, and zeros that take no space are not the zeros that do: a block without data is not given.
-pub fn blocks(live: &Live, offset: u64, length: u64, block: usize, mut each: impl FnMut(u64, &[u8])) -> Sys<()> {
+pub fn blocks(live: impl AsFd, offset: u64, length: u64, block: usize, each: impl FnMut(u64, &[u8])) -> Sys<()> {
+    blocks_by(live.as_fd(), (offset, length), block, read_fully, each)
+}
+
+/// The same by a reader that may want memory aligned to [`DIRECT_ALIGN`] bytes, and gets it.
+pub fn blocks_by(
+    live: BorrowedFd<'_>,
+    (offset, length): (u64, u64),
+    block: usize,
+    read: impl Fn(BorrowedFd<'_>, u64, &mut [u8]) -> Sys<usize>,
+    mut each: impl FnMut(u64, &[u8]),
+) -> Sys<()> {
     let end = offset + length;
-    let mut buffer = Vec::new();
+    let mut memory: Vec<u8> = Vec::new();
     let mut at = offset;
     while at < end {
         let Some(data) = next_data(live, at)?.filter(|data| *data < end) else { return Ok(()) };
@@ -72,8 +132,11 @@ pub fn blocks(live: &Live, offset: u64, length: u64, block: usize, mut each: imp
         let run = next_hole(live, data)?.min(end);
         // Whole blocks, and not more than a piece at a time.
         let until = (run.next_multiple_of(block as u64)).min(end).min(first + (COMPARE_BLOCK * 16) as u64);
-        buffer.resize((until - first) as usize, 0);
-        let got = read_fully(live.as_fd(), first, &mut buffer)?;
+        let wanted = (until - first) as usize;
+        memory.resize(wanted.next_multiple_of(DIRECT_ALIGN) + DIRECT_ALIGN, 0);
+        let pad = memory.as_ptr().align_offset(DIRECT_ALIGN).min(DIRECT_ALIGN);
+        let buffer = &mut memory[pad..pad + wanted];
+        let got = read(live, first, buffer)?;
         for (number, piece) in buffer[..got].chunks(block).enumerate() {
             each(first + (number * block) as u64, piece);
         }
@@ -87,16 +150,22 @@ pub fn blocks(live: &Live, offset: u64, length: u64, block: usize, mut each: imp
 
 /// The secondary's digests of these pieces. What it cannot read may hold anything: the primary will send all of it.
 pub fn answer(objects: &Objects, block: u32, pieces: &[(ObjectId, u64, u32)]) -> Digests {
+    answer_from(objects, false, block, pieces)
+}
+
+/// The same; `direct`: as the disk has it.
+pub fn answer_from(objects: &Objects, direct: bool, block: u32, pieces: &[(ObjectId, u64, u32)]) -> Digests {
     crate::apply::identity::as_root();
     let block = if block as usize == COMPARE_FINE { COMPARE_FINE } else { COMPARE_BLOCK };
     let mut room = 2 * RESYNC_ROUND_BYTES;
     let mut piece = |id: ObjectId, offset: u64, length: u32| -> Sys<(u64, Bytes)> {
         let live = objects.for_reading(id)?;
+        let source = Reader::of(live.as_fd(), direct)?;
         let size = rustix::fs::fstat(&*live)?.st_size as u64;
         let length = u64::from(length).min(room).min(size.saturating_sub(offset));
         room -= length;
         let mut digests = vec![0; length.div_ceil(block as u64) as usize * HOLE.len()];
-        blocks(&live, offset, length, block, |at, data| {
+        source.blocks(offset, length, block, |at, data| {
             let place = ((at - offset) / block as u64) as usize * HOLE.len();
             digests[place..place + HOLE.len()].copy_from_slice(&of(data));
         })?;

@@ -1,5 +1,6 @@
 //! What the secondary had to make anew, or cannot vouch for: it is sent from the beginning, whatever the plan says.
 
+use super::progress::Doing;
 use super::source::{Ask, Broken, Sync};
 use crate::id::ObjectId;
 use crate::limits::RESYNC_DOUBTS;
@@ -10,6 +11,7 @@ impl Sync<'_> {
     /// Asks until the secondary has told everything. True if there is more to do than was known.
     pub(super) fn ask_made(&mut self, ask: &mut dyn Ask) -> Result<bool, Broken> {
         let mut news = false;
+        *self.progress.doing.lock() = Doing::Made;
         loop {
             let number = self.ask(ask, Question::Made, self.stream.given())?;
             let Said::Made(runs) = self.answer(ask, number)? else { return Err(Broken::nonsense()) };

@@ -8,7 +8,7 @@
 
 mod content;
 pub mod digest;
-mod ids;
+pub(crate) mod ids;
 mod made;
 mod names;
 mod plan;
@@ -18,9 +18,9 @@ mod scope;
 mod source;
 pub mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use plan::Plan;
-pub use progress::{Progress, Watch};
+pub use progress::{Doing, Progress, Watch};
 pub use scope::Scope;
 pub use source::{Ask, Broken, Stream, Sync};

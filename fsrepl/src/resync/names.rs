@@ -1,5 +1,6 @@
 //! Names: directory after directory, each under its lock, so that later changes of it travel as operations.
 
+use super::progress::Doing;
 use super::source::{Broken, Sync};
 use crate::apply::{HIDDEN, describe, identity, read_directory};
 use crate::id::ObjectId;
@@ -23,8 +24,9 @@ impl Sync<'_> {
         while !volume.objects.is_orphan(id) && !volume.names_known(id, self.epoch) {
             {
                 let _still = volume.ongoing.still();
-                // Where everything is compared, directories are found from the root down.
-                let highest = if self.scope.everything {
+                // Where everything is compared, directories are found from the root down; but one in doubt may not be
+                // there, because the one that holds it is in doubt as well.
+                let highest = if self.scope.everything && !self.scope.doubted(id) {
                     id
                 } else {
                     let Some(chain) = Self::unless_gone(id, volume.chain(id))? else { return Ok(()) };
@@ -45,6 +47,7 @@ impl Sync<'_> {
     /// One directory, while nothing moves directories. False if it is gone.
     fn list(&mut self, id: ObjectId) -> Result<bool, Broken> {
         let volume = self.volume;
+        *self.progress.doing.lock() = Doing::Names(id);
         let _held = volume.objects.locks.one(id);
         if volume.objects.is_orphan(id) {
             return Ok(false);

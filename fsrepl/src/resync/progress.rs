@@ -1,10 +1,42 @@
 //! How far a resync is, and whether it gets any further.
 
+use crate::id::{ObjectId, Seq};
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+/// What a resync is at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Doing {
+    /// Learning what the secondary has changed.
+    #[default]
+    Learning,
+    /// The names in this directory.
+    Names(ObjectId),
+    /// Asking what the secondary had to make anew.
+    Made,
+    /// Content and attributes of this object, or of what follows it.
+    Content(ObjectId),
+}
+
+impl Doing {
+    /// In words; `place` says where an object is.
+    pub fn words(self, place: impl FnOnce(ObjectId) -> String) -> String {
+        match self {
+            Doing::Learning => "learning what the secondary has changed".into(),
+            Doing::Names(id) => format!("comparing the names in {}", place(id)),
+            Doing::Made => "asking what the secondary had to make anew".into(),
+            Doing::Content(id) => format!("comparing the content of {} and what follows it", place(id)),
+        }
+    }
+}
+
 /// How far a resync is, for status.
 pub struct Progress {
+    /// What it is at.
+    pub doing: Mutex<Doing>,
+    /// Highest number that it has given.
+    pub given: AtomicU64,
     /// Objects found so far, and done.
     pub files: (AtomicU64, AtomicU64),
     /// Bytes of content found so far, done (compared or sent), and sent.
@@ -33,6 +65,16 @@ impl Progress {
         (!self.names.load(Relaxed) && done > 0.0).then(|| self.seconds() * (1.0 - done) / done)
     }
 
+    /// Why a resync that stands still does so, as far as it can be seen from here.
+    pub fn cause(&self, acknowledged: Seq) -> String {
+        let given = self.given.load(Relaxed);
+        if acknowledged < given {
+            let next = acknowledged + 1;
+            return format!("the secondary has not applied operation {next} of {given}: look at its disk and its log");
+        }
+        "the secondary has applied everything and does not answer a question: look at its disk and its log".into()
+    }
+
     /// A figure that changes with everything the resync does.
     fn total(&self) -> u64 {
         let figures = [&self.files.0, &self.files.1, &self.bytes.1, &self.bytes.2, &self.steps];
@@ -44,6 +86,8 @@ impl Default for Progress {
     fn default() -> Self {
         let zero = AtomicU64::default;
         Progress {
+            doing: Mutex::default(),
+            given: zero(),
             files: (zero(), zero()),
             bytes: (zero(), zero(), zero()),
             names: AtomicBool::new(true),
@@ -81,6 +125,15 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_standstill_has_a_place_and_a_cause() {
+        let progress = Progress::default();
+        assert!(progress.cause(7).contains("does not answer"));
+        progress.given.store(12, Relaxed);
+        assert!(progress.cause(7).contains("operation 8 of 12"));
+        assert_eq!(Doing::Names(ObjectId(20)).words(|id| format!("/d{}", id.0)), "comparing the names in /d20");
+    }
 
     #[test]
     fn anything_that_moves_is_progress() {

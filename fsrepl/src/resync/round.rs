@@ -1,6 +1,7 @@
 //! Rounds of content: what is asked together, and asked ahead of what is being sent.
 
 use super::digest::{self, Digest};
+use super::progress::Doing;
 use super::source::{Ask, Broken, Sync};
 use crate::id::{ObjectId, Stamp};
 use crate::limits::{COMPARE_BLOCK, COMPARE_FINE, RESYNC_AHEAD, RESYNC_PIECE, RESYNC_ROUND, RESYNC_ROUND_BYTES};
@@ -74,6 +75,9 @@ impl Sync<'_> {
             self.rounds.push_back(round);
         }
         let Some(mut round) = self.rounds.pop_front() else { return Ok(None) };
+        if let Some(work) = round.works.first() {
+            *self.progress.doing.lock() = Doing::Content(work.id);
+        }
         if let Some((number, places)) = round.asked.take() {
             match self.answer(ask, number)? {
                 Said::Digests(said) if said.len() == places.len() => enter(&mut round.works, &places, said, COMPARE_BLOCK),

@@ -91,7 +91,12 @@ impl Scope {
     }
 
     fn is_extra(&self, id: ObjectId) -> bool {
-        id > self.floor || self.any_extra.load(SeqCst) && self.extra.read().contains(id)
+        id > self.floor || self.doubted(id)
+    }
+
+    /// The object was found to differ beyond the plan.
+    pub fn doubted(&self, id: ObjectId) -> bool {
+        self.any_extra.load(SeqCst) && self.extra.read().contains(id)
     }
 
     /// The object is unknown from here on, whatever the plan says.

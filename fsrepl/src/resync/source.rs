@@ -52,7 +52,8 @@ pub trait Stream {
     fn push(&self, op: &Op<'_>, flush: bool) -> Option<Seq>;
     /// Sends what was kept. False when the connection is gone.
     fn push_out(&self) -> bool;
-    /// Highest number given.
+    /// Highest number given in this session, 0 if none was: what earlier sessions sent, this one's secondary may
+    /// never have seen, and it would be waited for in vain.
     fn given(&self) -> Seq;
     /// Waits until the secondary has applied `seq`. False when the connection is gone.
     fn wait_applied(&self, seq: Seq) -> bool;
@@ -70,7 +71,7 @@ impl Stream for Primary {
     }
 
     fn given(&self) -> Seq {
-        self.progress().0
+        Primary::given(self)
     }
 
     fn wait_applied(&self, seq: Seq) -> bool {
@@ -310,6 +311,7 @@ impl<'a> Sync<'a> {
     pub(super) fn push(&mut self, op: &Op<'_>, flush: bool) -> Result<Seq, Broken> {
         let seq = self.stream.push(op, flush).ok_or(Broken::Connection)?;
         point("resync-sent");
+        self.progress.given.store(seq, Relaxed);
         let bytes = op.payload.len() + op.body.len() + 80;
         self.window.push_back((seq, bytes));
         self.in_window += bytes;

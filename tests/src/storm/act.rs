@@ -225,7 +225,8 @@ impl Actor {
     /// Flags for a moment or for longer.
     fn flags(&mut self) -> io::Result<()> {
         let path = self.any();
-        let fd = open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW, Mode::empty())?;
+        // An engine that is being started at this moment must not inherit it: it would hold the mount.
+        let fd = open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
         let before = ioctl_getflags(&fd)?;
         let flag = self.rng.pick(&[IFlags::NODUMP, IFlags::NOATIME, IFlags::IMMUTABLE, IFlags::APPEND]);
         ioctl_setflags(&fd, before ^ flag)?;

@@ -2,6 +2,7 @@
 //! hosts, the real binary, FUSE and TCP. `tests/README.md` says how to run one and read a failure.
 
 mod ack_disk;
+mod content_alone;
 mod degrade_and_return;
 mod directory_in_use;
 mod disk_full_primary;
@@ -28,6 +29,7 @@ mod receiver_read_only;
 mod restart_orders;
 mod resync_holes;
 mod resync_live;
+mod resync_rate;
 mod resync_without_room;
 mod second_sender;
 mod sigstop_primary;
@@ -38,6 +40,7 @@ mod status_and_sync;
 mod terminations;
 mod unmounted_disk;
 mod unrelated_data;
+mod verify;
 mod version_skew;
 mod wrong_key;
 

@@ -115,15 +115,30 @@ impl Target {
         }
     }
 
-    /// A directory may hold what the primary's does not: then it is put aside.
+    /// A directory may hold what the primary's does not: then it is put aside. And what goes may be immutable here
+    /// whose attributes have not been sent: left in its place it would be in the way of what the application makes
+    /// there next, and everything in that would be missing here.
     fn unlink(&mut self, objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError> {
-        match apply(objects, op) {
+        let mut outcome = apply(objects, op);
+        if matches!(outcome, Err(ApplyError::System { why: Errno::PERM, .. })) {
+            outcome = self.unlink_freely(objects, op);
+        }
+        match outcome {
             Err(error) if is_full(&error) => {
                 self.park_directory(objects, &nonsense(op.body)?)?;
                 Ok(Touched::Nothing)
             }
             other => other,
         }
+    }
+
+    fn unlink_freely(&mut self, objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError> {
+        let name: Name = nonsense(op.body)?;
+        let dir = told("unlink", objects.live(name.parent))?;
+        let it = told("unlink", open_plain(dir.as_fd(), &component(&name.name)?))?;
+        let fds: Vec<_> = it.iter().map(AsFd::as_fd).chain([dir.as_fd()]).collect();
+        let _unlocked = told("unlink", unlock_all(&fds))?;
+        apply(objects, op)
     }
 
     fn rename(&mut self, objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError> {

@@ -1,8 +1,8 @@
 //! Both sides of a resync in one thread: what one sends the other applies, late or at once, and operations of an
 //! application come in between. Whether the trees are equal is judged by code that shares nothing with the engine.
 
-mod act;
+pub(crate) mod act;
 mod compare;
-mod pair;
+pub(crate) mod pair;
 mod random;
 mod stories;

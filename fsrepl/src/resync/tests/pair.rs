@@ -10,6 +10,7 @@ use crate::op::{Answer, Op, Query, Question, Said};
 use crate::resync::source::{Ask, Broken, Stream, Sync};
 use crate::resync::target::Target;
 use crate::resync::{Plan, Progress, digest};
+use crate::verify;
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 use std::cell::Cell;
@@ -36,6 +37,8 @@ struct State {
     session: Option<u32>,
     mirror: bool,
     seq: Seq,
+    /// Highest number given when the session began.
+    before: Seq,
     applied: Seq,
     queue: VecDeque<Flying>,
     target: Option<Target>,
@@ -122,7 +125,8 @@ impl Stream for Pipe {
     }
 
     fn given(&self) -> Seq {
-        self.state.lock().seq
+        let state = self.state.lock();
+        if state.seq == state.before { 0 } else { state.seq }
     }
 
     fn wait_applied(&self, seq: Seq) -> bool {
@@ -171,6 +175,8 @@ impl Ask for Questions<'_> {
     fn send(&mut self, query: &Query, after: Seq) -> Result<(), String> {
         self.asked.set(self.asked.get() + 1);
         let mut state = self.pipe.state.lock();
+        // The secondary counts what it has applied in this session.
+        assert!(after == 0 || after > state.before, "operation {after} is no operation of this session: the secondary waits for ever");
         self.pipe.apply_to(&mut state, after);
         if state.error.is_some() {
             return Err("the secondary is gone".into());
@@ -185,6 +191,10 @@ impl Ask for Questions<'_> {
                 Said::Made(owed.map(|owed| owed.lock().tell()).unwrap_or_default())
             }
             Question::Marks(_) => return Err("nobody asks that here".into()),
+            Question::Details(ids) => Said::Details(verify::details(objects, ids)),
+            Question::Entries { dir, after } => Said::Entries(verify::entries(objects, *dir, after)),
+            Question::Blocks { direct, block, pieces } => Said::Blocks(digest::answer_from(objects, *direct, *block, pieces)),
+            Question::Data(id, from) => Said::Data(verify::data(objects, *id, *from)),
         };
         self.answers.push_back(Answer { number: query.number, said });
         Ok(())
@@ -290,6 +300,7 @@ impl Pair {
             *state = State {
                 session: Some(self.epoch),
                 seq,
+                before: seq,
                 applied: seq,
                 target: Some(target),
                 cut_at: cut.map(|cut| seq + cut),
@@ -341,6 +352,13 @@ impl Pair {
         clean(&journal, seq, self.floor);
         self.set_journal_there(journal);
         Ok(figures)
+    }
+
+    /// Asks the secondary of a mirror.
+    pub fn asking<T>(&self, act: impl FnOnce(&Arc<Pipe>, &mut dyn Ask) -> T) -> T {
+        let asked = Cell::new(0);
+        let mut questions = Questions { pipe: &self.pipe, answers: VecDeque::new(), asked: &asked };
+        act(&self.pipe, &mut questions)
     }
 
     fn set_journal_there(&mut self, journal: Arc<Journal>) {

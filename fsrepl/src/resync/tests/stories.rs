@@ -51,6 +51,15 @@ fn what_is_renamed_moves_no_content_and_no_names() {
     assert!(figures.content == 0 && figures.sent < 4096, "{figures:?}");
 }
 
+/// Nothing is sent before the first question: there is no operation of this session that it could come after.
+#[test]
+fn a_session_that_names_no_directory_asks_at_once() {
+    let mut pair = apart(|pair| put(&pair.here, "slot", b"before").unwrap());
+    write(&pair.here, "slot", 0, b"behind").unwrap();
+    let figures = heal(&mut pair);
+    assert!(!figures.kinds.contains_key(&kind::SYNC_NAMES) && figures.questions > 0, "{figures:?}");
+}
+
 #[test]
 fn what_changed_in_place_travels_in_blocks() {
     let mut pair = apart(|pair| {
@@ -297,4 +306,42 @@ fn a_file_that_is_immutable_only_there_is_healed() {
     write(&pair.here, "dir/file", 5000, b"new").unwrap();
     rename(&pair.here, "dir/other", "other", 0).unwrap();
     heal(&mut pair);
+}
+
+/// What goes is immutable there, and its attributes have not been sent: it goes all the same, or what is made in its
+/// place would be missing, with everything in it.
+#[test]
+fn what_is_immutable_only_there_is_removed_beneath_an_application() {
+    use crate::objects::flags;
+    let mut pair = apart(|pair| {
+        ["dir", "dir/inner"].iter().for_each(|dir| mkdir(&pair.here, dir).unwrap());
+        put(&pair.here, "dir/file", b"file").unwrap();
+        put(&pair.here, "other", b"other").unwrap();
+    });
+    for plan in [None, Some(Plan::everything())] {
+        for name in ["dir/file", "dir/inner"] {
+            // Beneath the engine: nothing is marked.
+            let live = pair.there.objects.live(find(&pair.there, name).unwrap()).unwrap();
+            assert!(flags::set(&live, flags::LOCKING));
+            pair.there.objects.close(live.id);
+        }
+        write(&pair.here, "other", 0, b"OTHER").unwrap();
+        let (plan, volume, step) = (plan.unwrap_or_else(|| pair.plan()), pair.here.clone(), Cell::new(0));
+        let session = |id| volume.objects.table.look(id, |entry| entry.names_epoch);
+        let dir = find(&volume, "dir").unwrap();
+        let between = || {
+            if session(dir) == session(crate::id::ObjectId::ROOT) && step.replace(1) == 0 {
+                remove(&volume, "dir/file").unwrap();
+                remove(&volume, "dir/inner").unwrap();
+                mkdir(&volume, "dir/inner").unwrap();
+                put(&volume, "dir/inner/new", b"new").unwrap();
+                remove(&volume, "dir/inner/new").unwrap();
+                put(&volume, "dir/file", b"again").unwrap();
+            }
+        };
+        let figures = pair.session(plan, &between, None).unwrap();
+        pair.part();
+        assert!(step.get() > 0 && figures.misfits == 0, "{figures:?}");
+        pair.must_be_equal("after the session");
+    }
 }
