@@ -526,6 +526,13 @@ impl Follower {
         if let Some(current) = self.current.lock().as_mut() {
             current.bulk = Some(link.clone());
         }
+        let outcome = self.answer_questions(&link, established);
+        // Whoever waits for an answer must not wait for the end of the session.
+        link.shutdown();
+        outcome
+    }
+
+    fn answer_questions(&self, link: &Arc<dyn Link>, established: Established) -> io::Result<()> {
         let mut reader = FrameReader::new(Source(link.clone()), established.opener);
         let mut sealer = established.sealer;
         let mut out = Vec::new();

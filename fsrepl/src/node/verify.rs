@@ -6,7 +6,7 @@
 use super::connect::Bulk;
 use super::supervise::Shared;
 use crate::id::ObjectId;
-use crate::limits::VERIFY_REPAIR;
+use crate::limits::{HANDSHAKE_TIMEOUT, VERIFY_REPAIR};
 use crate::report::{Failure, FailureKind};
 use crate::verify::{Broken, Difference, Found, Manner, Progress, Verify};
 use parking_lot::Mutex;
@@ -212,13 +212,20 @@ fn compare(shared: &Arc<Shared>, job: &Job, progress: &Progress, only: Option<&[
         None => verify.run(),
         Some(ids) => verify.only(ids),
     };
-    give_back(shared, bulk);
+    // A connection that failed is of no use to the next one.
+    if !matches!(found, Err(Broken::Gone(_))) {
+        give_back(shared, bulk);
+    }
     found
 }
 
 /// A session that has just become a mirror puts its connection there in a moment.
 fn take_bulk(shared: &Arc<Shared>) -> Result<Bulk, Broken> {
+    let until = Instant::now() + HANDSHAKE_TIMEOUT;
     while shared.mirrored().is_some() {
+        if Instant::now() > until {
+            return Err(Broken::Gone("the connection for questions is gone: `understudy resync NAME` makes another one".into()));
+        }
         let bulk = shared.bulk.lock().take();
         if let Some(bulk) = bulk.filter(|bulk| bulk.epoch() == shared.mirrored()) {
             return Ok(bulk);
