@@ -61,29 +61,29 @@ impl Filter {
 
     /// Replaces the rules. After an error the old ones are in force.
     pub fn load(&mut self, rules: Rules) -> Result<(), FilterError> {
-        run(&self.nft, &["-f", "-"], &rules.text)?;
+        run(&self.nft, &["-f", "-"], &rules.text, limits::NFT)?;
         self.chains = rules.chains;
         Ok(())
     }
 
     /// Changes what is in sets: [`rules::lease`].
     pub fn renew(&self, text: &str) -> Result<(), FilterError> {
-        run(&self.nft, &["-f", "-"], text).map(drop)
+        run(&self.nft, &["-f", "-"], text, limits::NFT).map(drop)
     }
 
     /// Removes everything of the module, also what a dead daemon has left. Nothing there is no error.
     pub fn remove(&mut self) -> Result<(), FilterError> {
-        run(&self.nft, &["-f", "-"], &rules::removal(&self.table))?;
+        run(&self.nft, &["-f", "-"], &rules::removal(&self.table), limits::NFT)?;
         self.chains.clear();
         Ok(())
     }
 }
 
 /// Removes the tables of modules that are not among `keep`: those of a dead daemon, or of a module that is gone.
-/// Gives the names of the tables that were removed.
+/// Gives the names of the tables that were removed. For the start of a daemon: it may take seconds.
 pub fn remove_stale(nft: &str, keep: &[&str]) -> Result<Vec<String>, FilterError> {
     let kept: BTreeSet<String> = keep.iter().map(|module| rules::table(module)).collect();
-    let listed = run(nft, &["list", "tables"], "")?;
+    let listed = run(nft, &["list", "tables"], "", limits::NFT_LIST)?;
     let stale: BTreeSet<String> = listed
         .lines()
         .filter_map(|line| line.split_whitespace().nth(2))
@@ -92,13 +92,13 @@ pub fn remove_stale(nft: &str, keep: &[&str]) -> Result<Vec<String>, FilterError
         .collect();
     if !stale.is_empty() {
         let text: String = stale.iter().map(|table| rules::removal(table)).collect();
-        run(nft, &["-f", "-"], &text)?;
+        run(nft, &["-f", "-"], &text, limits::NFT)?;
     }
     Ok(stale.into_iter().collect())
 }
 
 /// Gives what it wrote.
-fn run(nft: &str, args: &[&str], input: &str) -> Result<String, FilterError> {
+fn run(nft: &str, args: &[&str], input: &str, patience: Duration) -> Result<String, FilterError> {
     let start = |why: io::Error| FilterError::Start { program: nft.to_owned(), why };
     let mut command = Command::new(nft);
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -113,13 +113,13 @@ fn run(nft: &str, args: &[&str], input: &str) -> Result<String, FilterError> {
         scope.spawn(move || drop(to.write_all(input.as_bytes())));
         let out = scope.spawn(move || read(out));
         let err = scope.spawn(move || read(err));
-        let ended = wait(&mut child).map_err(start);
+        let ended = wait(&mut child, patience).map_err(start);
         let text = |thread: std::thread::ScopedJoinHandle<'_, String>| thread.join().unwrap_or_default();
         let (out, err) = (text(out), text(err));
         match ended? {
             Some(status) if status.success() => Ok(out),
             Some(_) => Err(named(nft, &err)),
-            None => Err(FilterError::Slow(limits::NFT)),
+            None => Err(FilterError::Slow(patience)),
         }
     })
 }
@@ -131,8 +131,8 @@ fn read(mut pipe: impl io::Read) -> String {
 }
 
 /// None: it was stopped.
-fn wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
-    let deadline = Instant::now() + limits::NFT;
+fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + patience;
     let mut nap = Duration::from_millis(1);
     loop {
         if let Some(status) = child.try_wait()? {

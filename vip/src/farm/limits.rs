@@ -49,6 +49,8 @@ pub const FRAGMENTED: u32 = 65_536;
 
 /// One run of `nft` at most; the largest rules load in 0.2 s.
 pub const NFT: Duration = Duration::from_secs(5);
+/// Listing tables at most: nft 1.0.6 reads all sets for it, which takes seconds with 200,000 noted connections.
+pub const NFT_LIST: Duration = Duration::from_secs(60);
 /// How long a turn of the farm waits for rules that are being loaded: usually long enough, and far from a loss.
 pub const LOAD_WAIT: Duration = Duration::from_millis(50);
 /// Pause before a failed load is tried again.
