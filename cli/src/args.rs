@@ -1,5 +1,9 @@
 //! The command line as the operator types it. Values are checked here, so that commands start from sound ones.
 
+mod cluster;
+
+pub use cluster::*;
+
 use clap::{Args, Parser, Subcommand};
 use fsrepl::node::options::{Ack, Places};
 use std::net::SocketAddr;
@@ -72,8 +76,40 @@ pub enum Command {
     Mount(MountArgs),
     /// Hold the replica of a directory that another server mounts
     Receive(ReceiveArgs),
-    /// Show what the replicas of this server do, and why
+    /// Show what modules and replicas do, and why
     Status(StatusArgs),
+    /// Start a module, on all of its nodes
+    Start(OrderArgs),
+    /// Stop a module everywhere, or on one node: the other one takes over if it can
+    Stop(OrderArgs),
+    /// Start the application of a module anew, where it is
+    Restart(OrderArgs),
+    /// Exchange primary and secondary of a module
+    Swap(ModuleArgs),
+    /// Make a node primary that does not become it by itself
+    Promote(PromoteArgs),
+    /// Switch automatic failover of a module on or off
+    Failover(SwitchArgs),
+    /// Switch the checks of a module on or off
+    Checks(SwitchArgs),
+    /// Forget the failures that were counted of a module
+    Reset(OrderArgs),
+    /// Take a server of a farm out: it gets no new clients
+    Drain(OrderArgs),
+    /// Take a server of a farm in again
+    Undrain(OrderArgs),
+    /// Wait until a module has arrived in a state
+    Wait(WaitArgs),
+    /// Show what happened to a module, and why
+    Log(LogArgs),
+    /// Ask a farm
+    Farm(FarmArgs),
+    /// Take in what has changed in the configuration's files
+    Reload(ReloadArgs),
+    /// Stop everything on this node in order, because the machine goes down
+    Shutdown(ShutdownArgs),
+    /// Collect what a helper needs to see, without anything secret
+    Support(SupportArgs),
     /// Wait until everything written so far is on the disks of both servers
     Sync(SyncArgs),
     /// Bring the other server up to date now, or say what that would take
@@ -194,13 +230,6 @@ pub struct ReceiveArgs {
     /// Silence after which the other server counts as lost
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub peer_timeout: Duration,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct StatusArgs {
-    /// Only this replica [default: all of this server]
-    #[arg(value_name = "NAME")]
-    pub name: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -1,5 +1,10 @@
 //! The status of a replica as a block of text: the state and its reason first, numbers after.
 
+pub mod cluster;
+pub mod event;
+pub mod watch;
+pub mod worries;
+
 use crate::output::one_line;
 use serde_json::Value;
 use std::time::{Duration, SystemTime};

@@ -30,7 +30,7 @@ fn every_failure_is_one_line_and_its_code() {
     fails(run, &[&["mount", "/nowhere/at all", "--insecure"], &peer[..]].concat(), 1, "/nowhere/at all");
     fails(run, &[&["mount", "/", "--key", "/nowhere/key"], &peer[..]].concat(), 2, "keygen");
     fails(run, &["receive", "/nowhere", "--listen", "127.0.0.1:1", "--insecure"], 1, "/nowhere");
-    fails(run, &["man", "swap"], 2, "swap");
+    fails(run, &["man", "frobnicate"], 2, "frobnicate");
     fails(run, &["status"], 6, "no replica runs here");
     fails(run, &["status", "--json", "data"], 6, "data");
     fails(run, &["sync", "data"], 6, "data");

@@ -5,15 +5,23 @@ mod config;
 mod daemon;
 mod demo;
 mod engine;
+mod farm;
 mod kept;
 mod keygen;
+mod log;
 mod man;
 mod mount;
+mod order;
 mod receive;
+mod reload;
 mod resync;
+mod shutdown;
 mod status;
+mod support;
+mod switch;
 mod sync;
 mod verify;
+mod wait;
 mod witness;
 
 use crate::args::{Cli, Command};
@@ -26,6 +34,22 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Mount(args) => mount::run(args, global),
         Command::Receive(args) => receive::run(args, global),
         Command::Status(args) => status::run(args, global),
+        Command::Start(args) => order::start(args, global),
+        Command::Stop(args) => order::stop(args, global),
+        Command::Restart(args) => order::restart(args, global),
+        Command::Swap(args) => order::swap(args, global),
+        Command::Promote(args) => order::promote(args, global),
+        Command::Failover(args) => switch::failover(args, global),
+        Command::Checks(args) => switch::checks(args, global),
+        Command::Reset(args) => switch::reset(args, global),
+        Command::Drain(args) => switch::drain(args, true, global),
+        Command::Undrain(args) => switch::drain(args, false, global),
+        Command::Wait(args) => wait::run(args, global),
+        Command::Log(args) => log::run(args, global),
+        Command::Farm(args) => farm::run(args, global),
+        Command::Reload(args) => reload::run(args, global),
+        Command::Shutdown(args) => shutdown::run(args, global),
+        Command::Support(args) => support::run(args, global),
         Command::Sync(args) => sync::run(args, global),
         Command::Resync(args) => resync::run(args, global),
         Command::Verify(args) => verify::run(args, global),

@@ -53,19 +53,23 @@ fn all(node: &Arc<Node>, handle: &Handle, verb: &str, args: &Value) -> Result<Va
     let mirror = handle.module.kind == ModuleKind::Mirror;
     // Both know that the other one stops as well: nobody takes over.
     let verb = if verb == "stop" && mirror { "stop-all" } else { verb };
-    let mut nodes = Vec::new();
+    let (mut nodes, mut follows) = (Vec::new(), Vec::new());
     let mut failure = None;
     for &id in &handle.module.nodes {
         match route::on(node, id, verb, args) {
-            Ok(_) => nodes.push(node.cluster.name_of(id).to_owned()),
+            Ok(answer) => {
+                nodes.push(node.cluster.name_of(id).to_owned());
+                follows.push(json!({ "node": node.cluster.name_of(id), "follows": answer["follows"] }));
+            }
             Err(why) => failure = Some((node.cluster.name_of(id).to_owned(), why)),
         }
     }
     match failure {
         Some((name, why)) if nodes.is_empty() => Err(Failure { what: format!("{} ({name})", why.what), ..why }),
-        failure => Ok(
-            json!({ "schema": 1, "nodes": nodes, "failed": failure.map(|(name, why)| json!({ "node": name, "error": why.to_string() })) }),
-        ),
+        failure => {
+            let failed = failure.map(|(name, why)| json!({ "node": name, "error": why.to_string() }));
+            Ok(json!({ "schema": 1, "nodes": nodes, "follows": follows, "failed": failed }))
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 pub(super) use self::usage as usage_error;
 pub(super) use route::{module_word as route_module, unknown as unknown_module};
+pub use support::redact;
 
 /// A refusal in the present state.
 pub(super) fn refused(what: impl Into<String>, why: impl Into<String>, cure: &str) -> Failure {
@@ -33,7 +34,7 @@ pub fn answer(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Value, Failu
         }
         "status" => Ok(status::whole(node, args["module"].as_str())),
         "engine" => route::to_engine(node, args),
-        "log" => route::maybe_elsewhere(node, verb, args),
+        "log" | "support" => route::maybe_elsewhere(node, verb, args),
         "config-diff" => config::diff(node, args),
         "config-push" => config::push(node, args),
         "config-facts" => config::compare(node),

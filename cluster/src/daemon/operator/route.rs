@@ -89,9 +89,12 @@ pub fn maybe_elsewhere(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Val
     }
 }
 
-/// Asks the engine of a module where it leads.
+/// Asks the engine of a module on the node that is named, else where it leads.
 pub fn to_engine(node: &Arc<Node>, args: &Value) -> Result<Value, Failure> {
     let module = module_word(args)?;
+    if let Some(name) = args["node"].as_str() {
+        return on(node, node_named(node, name)?, "engine", args);
+    }
     match leader(node, &module) {
         Some(id) => on(node, id, "engine", args),
         None => engine_here(node, args),
