@@ -52,6 +52,10 @@ guards! {
     PEER_SERVES_OTHER "peer serves, data do not fit" |view| view.serving().is_some() && !behind(view);
     I_LEAD "peer heard, this node leads" |view| view.leader() == Some(Leader::Me);
     PEER_LEADS "peer heard, it leads" |view| view.leader() == Some(Leader::Peer);
+    PEER_LEADS_STILL "peer heard, it leads and has not given way" |view| {
+        let gave_way = view.heard().and_then(|facts| facts.party.replica.yielded_to);
+        view.leader() == Some(Leader::Peer) && (gave_way.is_none() || gave_way != view.replica.intent)
+    };
     NOBODY_FIRST "no data anywhere" |view| {
         view.nobody(Nobody::First) || view.heard().is_none() && view.presence != Presence::Unknown && view.replica.current.is_none()
     };

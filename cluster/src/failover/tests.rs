@@ -176,6 +176,36 @@ fn who_is_refused_while_it_stops_is_stopped() {
     assert_eq!((machine.phase(), actions(&steps)), (Phase::Stopped, vec![Action::RecordOutdated, Action::StopEngine]));
 }
 
+/// Found by the simulator: the one that had handed over asked to lead again before the other began, and the swap was undone.
+#[test]
+fn who_handed_over_does_not_ask_for_the_lead_again() {
+    let next = Uuid::from_u128(2);
+    let mut machine = primary(Kind::Witness);
+    let (_, mut other) = pair();
+    other.intend(next);
+    machine.on(at(100), Event::Command(Command::Swap));
+    machine.on(at(110), Event::AppStopped);
+    machine.on(at(120), Event::Sealed);
+    let mut own = machine.view().replica.clone();
+    own.yield_to(next);
+    machine.on(at(130), Event::Replica(own.clone()));
+    machine.on(at(130), Event::Consented);
+    machine.on(at(140), Event::Peer(facts(2, &other, State::Wait)));
+    assert_eq!(machine.phase(), Phase::Waiting);
+
+    let mut heir = secondary(Kind::Witness);
+    heir.on(at(120), Event::Replication(false));
+    let (mut gives, _) = pair();
+    heir.on(at(120), Event::Peer(Facts { offers: true, ..facts(1, &gives, State::Wait) }));
+    heir.on(at(121), Event::Presence(Presence::Lost));
+    heir.on(at(121), Event::Replica(other));
+    assert_eq!(heir.phase(), Phase::Asking);
+    gives.yield_to(next);
+    heir.on(at(130), Event::Peer(facts(1, &gives, State::Wait)));
+    heir.on(at(131), Event::Presence(Presence::Heard));
+    assert_eq!(heir.phase(), Phase::Asking, "the answer is on its way");
+}
+
 /// Found by the simulator: fenced by a check while replies were held, the application could never be killed.
 #[test]
 fn what_does_not_stop_while_fenced_is_answered_before_it_is_killed() {

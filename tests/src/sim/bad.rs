@@ -11,8 +11,6 @@ pub struct Bad {
     pub acks_before_grant: bool,
     /// A node says yes and does not record that it did.
     pub consent_unrecorded: bool,
-    /// A node says yes and goes on acknowledging in its session.
-    pub consent_keeps_session: bool,
     /// The primary does not record that the secondary may have what is acknowledged.
     pub closes_in_unrecorded: bool,
     /// The secondary overwrites its copy without recording that it is torn.

@@ -236,7 +236,7 @@ impl World {
         if !self.bad.consent_unrecorded && !self.record(node, |replica| replica.yield_to(next)) {
             return false;
         }
-        if !self.bad.consent_keeps_session && self.hosts[node].engine.as_ref().is_some_and(Engine::follows) {
+        if self.hosts[node].engine.as_ref().is_some_and(Engine::follows) {
             self.end_session(node, true);
         }
         self.feed(node, Event::Replica(self.hosts[node].disk.replica.clone()));

@@ -113,7 +113,7 @@ pub(super) struct Host {
     /// Until when daemon, engine, application stand still.
     pub paused: [Ms; 3],
     pub die: Option<DieAt>,
-    /// The disk was put back to an earlier state of the generation it was at: its own record cannot tell.
+    /// The disk was put back: its own record cannot tell.
     pub doubtful: bool,
     pub addresses: bool,
 }

@@ -202,7 +202,7 @@ impl World {
         self.ledger.power_cut(node, left);
         if put_back && let Some((replica, data)) = self.hosts[node].snapshot.clone() {
             let host = &mut self.hosts[node];
-            host.doubtful = host.disk.replica.current == replica.current;
+            host.doubtful = true;
             (host.disk.replica, host.disk.data) = (replica, data);
             self.ledger.put_back(node, data.has);
         }
@@ -224,7 +224,8 @@ impl World {
         self.log.detail(self.now, name(node), || "begins a generation of its own".into());
         let has = self.hosts[node].disk.data.has;
         let peer = &self.hosts[1 - node];
-        let alone = peer.daemon.is_none() || peer.disk.replica.rebooted || !self.net.whole();
+        let newer = peer.disk.replica.data == cluster::replica::Data::Uptodate && peer.disk.wanted && !peer.disk.replica.rebooted;
+        let alone = peer.daemon.is_none() || !newer || !self.net.whole();
         if std::mem::take(&mut self.hosts[node].doubtful) && alone {
             self.ledger.unnoticed(node, has);
         }

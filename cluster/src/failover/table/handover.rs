@@ -2,7 +2,9 @@
 //! everything can be taken back.
 
 use super::{Row, rows_of};
-use crate::failover::action::Action::{After, KillApplication, Offer, RecordOutdated, RemoveAddresses, Seal, StartApplication, StopEngine};
+use crate::failover::action::Action::{
+    After, KillApplication, Offer, RecordOutdated, RemoveAddresses, Rest, Seal, StartApplication, StopEngine,
+};
 use crate::failover::action::Timer::{Offer as ForOffer, Seal as ForSeal, Start, Stop};
 use crate::failover::phase::Phase::{Fencing, HandOffer, HandSeal, HandStop, Starting, StopApp, StopSeal, Stopped, Waiting};
 
@@ -15,7 +17,7 @@ pub(super) const ROWS: &[Row] = rows_of![
     &[HandSeal], Timeout, ALWAYS => Some(Fencing), [RemoveAddresses, KillApplication, After(Stop)],
         "given up: the engine does not come to an end", "handover_given_up";
     &[HandOffer], Consented, THEN_STOP => Some(Stopped), [StopEngine], "stopped: {peer} goes on", "stopped";
-    &[HandOffer], Consented, ALWAYS => Some(Waiting), [StopEngine], "{peer} goes on", "handed_over";
+    &[HandOffer], Consented, ALWAYS => Some(Waiting), [StopEngine, Rest], "{peer} goes on", "handed_over";
     &[HandOffer], Look, SUPERSEDED => Some(Waiting), [StopEngine], "{peer} goes on", "handed_over";
     &[HandOffer], Timeout, THEN_STOP => Some(Stopped), [StopEngine], "stopped: {peer} did not take over", "stopped";
     &[HandOffer], Timeout, STOP_DUE => Some(Stopped), [StopEngine], "stopped: failed too often, and {peer} did not take over", "exhausted";

@@ -5,7 +5,7 @@ use crate::failover::action::Action::{Ask, FencePeer, Follow, FollowKeeping, Pro
 use crate::failover::phase::Phase::{Asking, Joining, Promoting, Waiting};
 
 pub(super) const ROWS: &[Row] = rows_of![
-    &[Waiting], Look, RESTING => None, [], "tries again soon: {why}", "resting";
+    &[Waiting], Look, RESTING => None, [], "tries again soon", "resting";
     &[Waiting], CheckWait, ALWAYS => None, [], "check {check} fails: nothing is served", "check_waits";
     &[Waiting], Look, PEER_SERVES => Some(Joining), [Follow], "follows {peer}", "joining";
     &[Waiting], Look, PEER_SERVES_SPLIT => Some(Joining), [FollowKeeping],
@@ -31,9 +31,10 @@ pub(super) const ROWS: &[Row] = rows_of![
 
     &[Asking], Granted, ALWAYS => Some(Promoting), [FencePeer, PromoteEngine], "granted: becomes primary", "promoting";
     &[Asking], Refused, ALWAYS => Some(Waiting), [StopAsking, RecordOutdated, Rest], "refused: {why}", "refused";
-    &[Asking], Consented, ALWAYS => Some(Waiting), [StopAsking], "gave way: {peer} goes on", "gave_way";
+    // Who gave way rests: the peer is about to begin, and would hear of a rival.
+    &[Asking], Consented, ALWAYS => Some(Waiting), [StopAsking, Rest], "gave way: {peer} goes on", "gave_way";
     &[Asking], Look, CHECK_FAILS => Some(Waiting), [StopAsking], "check {check} fails: nothing is served", "check_waits";
     &[Asking], Look, PEER_SERVES => Some(Waiting), [StopAsking], "{peer} serves", "peer_serves";
     &[Asking], Look, PEER_SERVES_SPLIT => Some(Waiting), [StopAsking], "{peer} serves", "peer_serves";
-    &[Asking], Look, PEER_LEADS => Some(Waiting), [StopAsking], "{peer} is back and leads", "peer_leads";
+    &[Asking], Look, PEER_LEADS_STILL => Some(Waiting), [StopAsking], "{peer} is back and leads", "peer_leads";
 ];
