@@ -285,6 +285,17 @@ impl Membership {
         }
     }
 
+    /// The same for those whom another server has just let in: they are to be heard here before they can be lost.
+    fn vouch_for_new(&mut self, map: &Map, now: Duration) {
+        if map.stamp.by.0 == self.me {
+            return;
+        }
+        let known = |seat: &Seat| self.map.as_ref().and_then(|old| old.seat(seat.member)).is_some_and(|old| old.run == seat.run);
+        let mut new = map.clone();
+        new.seats.retain(|seat| !known(seat));
+        self.vouch(&new, now);
+    }
+
     /// Vouched for, and not heard to leave.
     fn counted_on(&self, member: Member, now: Duration) -> Option<&Vouched> {
         let leaving = self.peers.get(&member).is_some_and(|peer| peer.leaving);
@@ -372,6 +383,7 @@ impl Membership {
         let peers = &self.peers;
         self.joined.retain(|(member, run), _| *run == peers.get(member).map_or(self.run, |peer| peer.run));
         if self.map.as_ref().is_none_or(|old| map.stamp > old.stamp) && !self.waits_for_better(&map, now) {
+            self.vouch_for_new(&map, now);
             self.map = Some(map);
             self.left_out = None;
             self.next_beat = now;

@@ -9,10 +9,18 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-/// One connection from `from` (port 0: any): gives the client's address and the server's name.
+/// One connection from `from`: gives the client's address and the server's name.
 pub fn ask(from: IpAddr, to: SocketAddr) -> std::io::Result<(SocketAddr, String)> {
+    ask_from(SocketAddr::new(from, 0), to)
+}
+
+/// The same from a certain port, which can be used again at once.
+pub fn ask_from(from: SocketAddr, to: SocketAddr) -> std::io::Result<(SocketAddr, String)> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None)?;
-    socket.bind(&SocketAddr::new(from, 0).into())?;
+    socket.bind(&from.into())?;
+    if from.port() != 0 {
+        socket.set_linger(Some(Duration::ZERO))?;
+    }
     socket.connect_timeout(&to.into(), Duration::from_secs(10))?;
     let mut stream: TcpStream = socket.into();
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;

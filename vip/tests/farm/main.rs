@@ -7,7 +7,7 @@ mod clients;
 mod net;
 mod nodes;
 
-use clients::{Long, Saw, ask, datagram};
+use clients::{Long, Saw, ask, ask_from, datagram};
 use nodes::{BY_IP, BY_PORT, DATAGRAMS, Servers, V4, V6, name, wait};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -104,6 +104,21 @@ fn all_served(servers: &Servers, asked: usize, client: usize) {
     }
 }
 
+/// Connections from certain ports. A second time, their earlier ones, which other servers had, do not matter.
+fn same_ports(servers: &Servers, client: usize, before: Option<&[String]>) -> Vec<String> {
+    let ports = 20_000..20_040;
+    let answers: Vec<_> = servers.lan.hosts[client - 1].inside(|| {
+        let from = |port| SocketAddr::new(format!("10.9.0.{client}").parse().unwrap(), port);
+        ports.map(|port| ask_from(from(port), vip(V4, BY_PORT)).unwrap_or_else(|why| panic!("from {port}: {why}"))).collect()
+    });
+    for (client, server) in &answers {
+        assert_eq!(*server, servers.whose(2, *client, BY_PORT), "{client}");
+    }
+    let names: Vec<String> = answers.into_iter().map(|(_, server)| server).collect();
+    assert!(before.is_none_or(|before| before != names), "some are elsewhere than before");
+    names
+}
+
 /// Death, return, drain and the death of the server that answers ARP, one after the other, with connections of
 /// every age: none breaks unless its own server died.
 #[test]
@@ -127,8 +142,10 @@ fn connections_outlive_everything_but_their_server() {
     survive(&first.all(), &[3]);
     survive(&second.all(), &[]);
 
+    let again = same_ports(&servers, 6, None);
     servers.ask(1, |farm, now| farm.drain("n4", true, now)).unwrap();
     servers.wait_whole(&[1, 2, 3]);
+    same_ports(&servers, 6, Some(&again));
     second.answered_again();
     survive(&second.all(), &[]);
     all_served(&servers, 4, 6);

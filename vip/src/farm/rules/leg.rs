@@ -167,6 +167,10 @@ fn either(
     let new = owner.map_or("drop".to_owned(), go);
     let mut lines = Vec::new();
     if protocol == Protocol::Tcp {
+        // A client's port may be used again: what is noted of its earlier connection elsewhere is over.
+        for member in owner.map_or(candidates, |owner| candidates.without(owner)).iter() {
+            lines.push(format!("{OPENS} delete @{} {{ {} }}", flow(family, protocol, member), key(family, protocol)));
+        }
         lines.push(format!("{OPENS} {new}"));
     }
     for member in candidates.iter() {
