@@ -55,6 +55,8 @@ struct Entry {
     shown: Shown,
     desired: Desired,
     log: Option<Arc<EventLog>>,
+    /// Of the application, since the daemon runs.
+    restarts: u64,
 }
 
 /// What another node says.
@@ -114,7 +116,7 @@ impl Board {
             .ok()
             .map(Arc::new);
         let shown = Shown { facts: None, snapshot: Snapshot { since: rfc3339(SystemTime::now()), ..snapshot } };
-        self.inner.lock().own.insert(module.to_owned(), Entry { shown, desired: desired.clone(), log });
+        self.inner.lock().own.insert(module.to_owned(), Entry { shown, desired: desired.clone(), log, restarts: 0 });
         desired
     }
 
@@ -140,6 +142,30 @@ impl Board {
         drop(inner);
         self.news.notify_all();
         node.facts_changed(version);
+    }
+
+    /// The module no longer serves: the health answer says so before what follows from it is done, which may take long.
+    pub fn withdraw(&self, module: &str) {
+        if let Some(entry) = self.inner.lock().own.get_mut(module) {
+            entry.shown.snapshot.serves = false;
+        }
+    }
+
+    /// The health answer; false of what does not run here.
+    pub fn serves(&self, module: &str) -> bool {
+        self.inner.lock().own.get(module).is_some_and(|entry| entry.shown.snapshot.serves)
+    }
+
+    /// The application is started again.
+    pub fn restarted(&self, module: &str) {
+        if let Some(entry) = self.inner.lock().own.get_mut(module) {
+            entry.restarts += 1;
+        }
+    }
+
+    /// How often it was, since the daemon runs.
+    pub fn restarts(&self, module: &str) -> u64 {
+        self.inner.lock().own.get(module).map_or(0, |entry| entry.restarts)
     }
 
     /// One event of a module, into its log.

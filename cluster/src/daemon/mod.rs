@@ -83,6 +83,8 @@ fn cannot_start(why: impl std::fmt::Display) -> Failure {
 pub fn run(options: &Options, ready: impl FnOnce()) -> Result<(), Failure> {
     let cluster = load(&options.config)?;
     let me = own_node(&cluster, options.node.as_deref())?;
+    // Before anything runs: a certificate that cannot be used is no reason to start half of a daemon.
+    let protected = http::Protected::of(&cluster.http)?;
     for directory in [&options.state, &options.run, &socket_directory(&options.run)] {
         std::fs::create_dir_all(directory).map_err(cannot_start)?;
     }
@@ -100,7 +102,7 @@ pub fn run(options: &Options, ready: impl FnOnce()) -> Result<(), Failure> {
     let _ = node.beats.set(beating);
     modules::start_all(&node);
     events::carry(&node, happened).map_err(cannot_start)?;
-    let http = http::start(&node).map_err(cannot_start)?;
+    let http = http::start(&node, protected).map_err(cannot_start)?;
     tracing::info!(node = node.name(), cluster = node.cluster.name, version = options.version, "the daemon runs");
     ready();
     stop.wait();

@@ -175,6 +175,13 @@ impl Mirror {
     }
 
     fn step(&mut self, step: &Step) {
+        // Clients are sent elsewhere before anything is stopped.
+        if !matches!(self.machine.phase(), Phase::Alone | Phase::Prim) {
+            self.board.withdraw(&self.module.name);
+        }
+        if step.reason_code == "restart" {
+            self.board.restarted(&self.module.name);
+        }
         self.tell(step);
         self.action = action_word(step.reason_code);
         for action in &step.actions {

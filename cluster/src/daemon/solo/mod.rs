@@ -170,6 +170,13 @@ impl Solo {
     }
 
     fn step(&mut self, step: &Step) {
+        // Clients are sent elsewhere before anything is stopped.
+        if !self.machine.serves() {
+            self.board.withdraw(&self.module.name);
+        }
+        if step.code == "restart" && step.actions.contains(&Action::Start) {
+            self.board.restarted(&self.module.name);
+        }
         self.tell(step);
         let context = Context::new(step.state, step.state, step.code);
         for action in &step.actions {
