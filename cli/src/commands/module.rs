@@ -75,7 +75,7 @@ fn keys(template: &Template) -> String {
 fn create(args: &CreateArgs, global: &Global) -> Outcome {
     if !config::is_name(&args.name) {
         let why = format!("`{}` is no name of a module", args.name);
-        return Err(usage("cannot make the module", &why, "use letters, digits, `-` and `_`"));
+        return Err(usage("cannot make the module", &why, "use letters, digits, `.`, `_` and `-`, not beginning with `.` or `-`"));
     }
     let mut values = Values::new();
     for (key, value) in &args.set {
@@ -129,7 +129,7 @@ fn write(folder: &Path, files: &[Rendered]) -> Outcome {
     }
     let modules = folder.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(modules).map_err(cannot)?;
-    // Beside the modules: a name with a dot is none of a module.
+    // Beside the modules: a name that begins with a dot is none of a module.
     let new = tempfile::Builder::new().prefix(".new-").tempdir_in(modules).map_err(cannot)?;
     for file in files {
         let path = new.path().join(&file.path);
