@@ -1,8 +1,10 @@
 //! The command line as the operator types it. Values are checked here, so that commands start from sound ones.
 
 mod cluster;
+mod setup;
 
 pub use cluster::*;
+pub use setup::*;
 
 use clap::{Args, Parser, Subcommand};
 use fsrepl::node::options::{Ack, Places};
@@ -125,8 +127,12 @@ pub enum Command {
     Engine(EngineArgs),
     /// Remember for clusters, on a third host, which of their isolated nodes goes on
     Witness(WitnessArgs),
-    /// Look for mistakes in the configuration
+    /// Make a first configuration of a cluster on this node
+    Init(InitArgs),
+    /// Look for mistakes in the configuration, compare it, carry it to other nodes
     Config(ConfigArgs),
+    /// Make modules from templates
+    Module(ModuleCommandArgs),
     /// Make a key file for a pair of servers
     Keygen(KeygenArgs),
     /// Show all of it on this machine: two hosts, 100,000 files, a kill, and nothing lost
@@ -256,6 +262,9 @@ pub struct ResyncArgs {
     /// Do not wait for the end
     #[arg(long)]
     pub no_wait: bool,
+    /// The same as --estimate
+    #[arg(long, conflicts_with_all = ["full", "no_wait"])]
+    pub dry_run: bool,
     /// Give up waiting after this time; the resync goes on
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
     pub timeout: Duration,
@@ -299,9 +308,9 @@ pub struct VerifyArgs {
 
 const KEPT_EXAMPLES: &str = "\
 Examples:
-  List what is kept on this server:           understudy kept
-  Of one replica:                             understudy kept data
-  Remove a kept tree for good:                understudy kept data remove 20260102T030405Z-0a1b2c3d
+  List what is kept of all modules and replicas: understudy kept
+  Of one:                                        understudy kept data
+  Remove a kept tree for good:                   understudy kept data remove 20260102T030405Z-0a1b2c3d
 
 A kept tree lies in DIR/.understudy/kept/ID/tree on the server that gave its changes up; copy out of it
 what you need. While DIR is mounted, `understudy kept` says where it can be read.";
@@ -333,36 +342,6 @@ pub struct WitnessArgs {
     /// Directory with one key file (mode 0600) for each cluster
     #[arg(long, value_name = "DIR")]
     pub keys: PathBuf,
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct ConfigArgs {
-    #[command(subcommand)]
-    pub command: ConfigCommand,
-}
-
-#[derive(Clone, Debug, Subcommand)]
-pub enum ConfigCommand {
-    /// Find every mistake before anything starts; ends with code 2 if there is one
-    Check(ConfigCheckArgs),
-}
-
-const CONFIG_CHECK_EXAMPLES: &str = "\
-Examples:
-  Everything in /etc/understudy, and this machine:   understudy config check
-  One module's file while it is being written:       understudy config check modules/db/module.toml
-
-Every mistake is a line of its own: file, line and key, what is there, and what was expected.";
-
-#[derive(Clone, Debug, Args)]
-#[command(after_help = CONFIG_CHECK_EXAMPLES)]
-pub struct ConfigCheckArgs {
-    /// Only these files [default: all of the configuration, and whether this machine has what it needs]
-    #[arg(value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// Check this machine as the node of that name [default: the node whose address it has]
-    #[arg(long, value_name = "NAME", conflicts_with = "files")]
-    pub node: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -103,7 +103,7 @@ fn values_are_checked_where_they_enter() {
 #[test]
 fn config_check_takes_files_or_a_node() {
     let Command::Config(args) = parse(&["config", "check", "a/cluster.toml", "b/module.toml"]).command else { panic!("config") };
-    let ConfigCommand::Check(check) = args.command;
+    let ConfigCommand::Check(check) = args.command else { panic!("a check") };
     assert_eq!((check.files.len(), check.node), (2, None));
     assert!(matches!(parse(&["config", "check", "--json"]).command, Command::Config(_)));
     assert!(refused(&["config", "check", "x.toml", "--node", "a"]).contains("--node"));
@@ -133,6 +133,36 @@ fn help_tells_the_essentials() {
     }
     let help = root.render_long_help().to_string();
     assert!(!help.contains("demo-part") && help.contains("--config"), "{help}");
+}
+
+#[test]
+fn orders_name_a_module_and_how_long_to_wait() {
+    let Command::Stop(args) = parse(&["stop", "db", "--node", "b", "--timeout", "10s", "--dry-run"]).command else { panic!("a stop") };
+    assert_eq!((args.module.as_str(), args.node.as_deref(), args.pace.timeout), ("db", Some("b"), Duration::from_secs(10)));
+    assert!(args.pace.dry_run && !args.pace.no_wait);
+    let Command::Promote(args) = parse(&["promote", "db", "--accept", "outdated"]).command else { panic!("a promotion") };
+    assert_eq!(args.accept, Some(Accept::Outdated));
+    assert!(refused(&["promote", "db", "--accept", "all"]).contains("inconsistent"));
+    let Command::Failover(args) = parse(&["failover", "off", "db"]).command else { panic!("a switch") };
+    assert_eq!((args.to, args.order.module.as_str()), (Switch::Off, "db"));
+    let Command::Wait(args) = parse(&["wait", "db", "--state", "prim"]).command else { panic!("a wait") };
+    assert_eq!(args.state.word(), "PRIM");
+    assert!(refused(&["wait", "db"]).contains("--state"));
+    assert!(refused(&["swap", "db", "--node", "b"]).contains("--node"));
+    assert!(refused(&["status", "--watch", "--check"]).contains("--check"));
+}
+
+#[test]
+fn what_makes_a_configuration_is_read_where_it_enters() {
+    let Command::Init(args) = parse(&["init", "--name", "shop", "--node", "a=10.0.0.1,fd00::1", "--node", "b=10.0.0.2,fd00::2"]).command
+    else {
+        panic!("an init")
+    };
+    assert_eq!(args.node[0].addresses, ["10.0.0.1", "fd00::1"].map(|address| address.parse::<std::net::IpAddr>().expect("one")));
+    for bad in ["a", "a=", "=10.0.0.1", "a=host", "a=10.0.0.1,"] {
+        assert!(refused(&["init", "--name", "shop", "--node", bad]).contains("alpha=10.0.0.1"), "{bad}");
+    }
+    assert!(refused(&["module", "create", "db", "--from", "mirror", "--set", "x"]).contains("KEY=VALUE"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod names;
 mod node;
 mod output;
 mod render;
+mod replica;
 mod usage;
 
 use clap::Parser;

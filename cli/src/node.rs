@@ -61,8 +61,3 @@ pub fn module(global: &Global, name: &str) -> Result<Module, Failure> {
     };
     Err(Failure::new(FailureKind::Usage, format!("cannot do that with {name}"), format!("{} runs no module of that name", all.node), cure))
 }
-
-/// Whether a daemon runs here that has a module of that name.
-pub fn has_module(global: &Global, name: &str) -> bool {
-    status(global, Some(name)).is_ok_and(|(_, cluster)| cluster.modules.iter().any(|module| module.name == name))
-}

@@ -113,7 +113,8 @@ pub fn kept(tree: &Value) -> String {
         let more = if renamed.len() > 3 { format!(" and {} more", renamed.len() - 3) } else { String::new() };
         lines.push(row("names", &format!("were added, moved or removed in {}{more}", renamed[..renamed.len().min(3)].join(", "))));
     }
-    lines.push(row("where", &text(tree, "path").unwrap_or_else(|| "?".into())));
+    let node = text(tree, "node").map(|node| format!(" on {node}")).unwrap_or_default();
+    lines.push(row("where", &format!("{}{node}", text(tree, "path").unwrap_or_else(|| "?".into()))));
     finish(&lines)
 }
 

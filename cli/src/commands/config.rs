@@ -1,18 +1,20 @@
-//! `understudy config`: the configuration of a node, without its daemon.
+//! `understudy config`: the configuration of a node, checked without its daemon, compared and carried with it.
 
-use crate::args::{ConfigArgs, ConfigCheckArgs, ConfigCommand, Global};
-use crate::output;
+use crate::args::{ConfigArgs, ConfigCheckArgs, ConfigCommand, ConfigDiffArgs, ConfigPushArgs, Global};
+use crate::{node, output};
 use cluster::config::check::{Finding, Severity, check_local, nodes_here};
 use cluster::config::load::{CLUSTER_FILE, MODULE_FILE, load_cluster_file, load_module_file};
 use cluster::config::{Cluster, Module, Problem, load_all};
 use fsrepl::node::options::Outcome;
 use fsrepl::report::{Failure, FailureKind};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 pub fn run(args: &ConfigArgs, global: &Global) -> Outcome {
     match &args.command {
         ConfigCommand::Check(args) => check(args, global),
+        ConfigCommand::Diff(args) => diff(args, global),
+        ConfigCommand::Push(args) => push(args, global),
     }
 }
 
@@ -25,7 +27,13 @@ struct Report {
 }
 
 fn check(args: &ConfigCheckArgs, global: &Global) -> Outcome {
-    let report = if args.files.is_empty() { directory(&global.config, args)? } else { files(&args.files, &global.config)? };
+    let report = if args.files.is_empty() {
+        let mut report = directory(&global.config, args)?;
+        report.findings.extend(between_nodes(global)?);
+        report
+    } else {
+        files(&args.files, &global.config)?
+    };
     if global.json {
         let sound = report.mistakes() == 0;
         let (problems, findings) = (&report.problems, &report.findings);
@@ -43,6 +51,86 @@ fn check(args: &ConfigCheckArgs, global: &Global) -> Outcome {
             Ok(())
         }
     }
+}
+
+/// What has to be the same on all nodes and is not, where a daemon runs that can ask them.
+fn between_nodes(global: &Global) -> Result<Vec<Finding>, Failure> {
+    let answer = match node::ask(global, "config-facts", &json!({}), node::ANSWER) {
+        Ok(answer) => answer,
+        Err(failure) if node::is_away(&failure) => return Ok(Vec::new()),
+        Err(failure) => return Err(failure),
+    };
+    let mut found: Vec<Finding> = list(&answer["findings"]).into_iter().filter_map(|one| serde_json::from_value(one).ok()).collect();
+    for one in list(&answer["unreachable"]) {
+        let text = format!("not compared with this node: {}", one["error"].as_str().unwrap_or("no reason given"));
+        let subject = format!("node {}", one["node"].as_str().unwrap_or("?"));
+        found.push(Finding { severity: Severity::Note, subject, text, cure: String::new() });
+    }
+    Ok(found)
+}
+
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+/// Lines with `-` are here, lines with `+` there.
+fn diff(args: &ConfigDiffArgs, global: &Global) -> Outcome {
+    let answer = node::ask(global, "config-diff", &json!({ "node": args.node }), node::ANSWER)?;
+    let nodes = list(&answer["nodes"]);
+    if let (true, Some(name)) = (nodes.is_empty(), &args.node) {
+        let why = format!("there is no other node {name}");
+        return Err(Failure::new(FailureKind::Usage, "cannot compare", why, "see `understudy status`"));
+    }
+    if global.json {
+        output::line(&answer.to_string());
+    } else {
+        nodes.iter().for_each(|one| tell_diff(one, &one["diff"]));
+    }
+    let unknown = nodes.iter().find_map(|one| Some((one["node"].as_str()?, one["diff"]["error"].as_str()?)));
+    match unknown {
+        Some((name, why)) => Err(Failure::new(
+            FailureKind::Failed,
+            format!("cannot compare with {name}"),
+            why,
+            "see whether its daemon runs and can be reached",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn tell_diff(one: &Value, diff: &Value) {
+    let name = one["node"].as_str().unwrap_or("?");
+    match diff.as_str() {
+        Some("") => output::line(&format!("{name}: no difference")),
+        Some(text) => {
+            output::line(&format!("{name}: differs (- here, + there)"));
+            output::text(text);
+        }
+        None => {}
+    }
+}
+
+fn push(args: &ConfigPushArgs, global: &Global) -> Outcome {
+    let asked = json!({ "node": args.node, "dry_run": args.pace.dry_run });
+    let answer = node::ask(global, "config-push", &asked, args.pace.timeout)?;
+    if global.json {
+        output::line(&answer.to_string());
+        return Ok(());
+    }
+    for one in list(&answer["nodes"]) {
+        if args.pace.dry_run {
+            tell_diff(&one, &one["answer"]);
+            continue;
+        }
+        let name = one["node"].as_str().unwrap_or("?");
+        let changes = list(&one["answer"]["changes"]);
+        output::line(&format!(
+            "{name}: has the configuration of this node now{}",
+            if changes.is_empty() { ", and had it before" } else { "" }
+        ));
+        changes.iter().for_each(|change| output::line(&format!("  {}", super::reload::words(change))));
+    }
+    Ok(())
 }
 
 impl Report {

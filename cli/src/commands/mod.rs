@@ -6,10 +6,12 @@ mod daemon;
 mod demo;
 mod engine;
 mod farm;
+mod init;
 mod kept;
 mod keygen;
 mod log;
 mod man;
+mod module;
 mod mount;
 mod order;
 mod receive;
@@ -57,7 +59,9 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Daemon(args) => daemon::run(args, global),
         Command::Engine(args) => engine::run(args, global),
         Command::Witness(args) => witness::run(args, global),
+        Command::Init(args) => init::run(args, global),
         Command::Config(args) => config::run(args, global),
+        Command::Module(args) => module::run(args, global),
         Command::Keygen(args) => keygen::run(args, global),
         Command::Demo(args) => demo::run(args, global),
         Command::Completions(args) => completions::run(args),

@@ -1,7 +1,8 @@
 //! `understudy resync`: now instead of when it is due; and what it would take.
 
 use crate::args::{Global, ResyncArgs};
-use crate::{engine, names, output, render};
+use crate::replica::Replica;
+use crate::{output, render};
 use fsrepl::node::options::Outcome;
 use fsrepl::report::{Failure, FailureKind};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,9 +14,10 @@ const ANSWER: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub fn run(args: &ResyncArgs, global: &Global) -> Outcome {
-    let name = names::running(&args.name, &engine::list(&global.run)?);
-    if args.estimate {
-        let mut estimate = engine::ask(&global.run, &name, "estimate", &Value::Null, ANSWER)?;
+    let replica = Replica::find(&args.name, global)?;
+    let name = replica.name();
+    if args.estimate || args.dry_run {
+        let mut estimate = replica.ask("estimate", &Value::Null, ANSWER, global)?;
         if global.json {
             estimate["schema"] = output::SCHEMA.into();
             estimate["name"] = name.into();
@@ -26,9 +28,9 @@ pub fn run(args: &ResyncArgs, global: &Global) -> Outcome {
         return Ok(());
     }
     let start = Instant::now();
-    engine::ask(&global.run, &name, "resync", &json!({ "full": args.full }), ANSWER)?;
+    replica.ask("resync", &json!({ "full": args.full }), ANSWER, global)?;
     if !args.no_wait {
-        wait(&name, args, global, start)?;
+        wait(&replica, args, global, start)?;
     }
     if global.json {
         let seconds = start.elapsed().as_secs_f64();
@@ -39,11 +41,11 @@ pub fn run(args: &ResyncArgs, global: &Global) -> Outcome {
 
 /// Until the pair is a mirror again. The engine answers `resync` before the old session ends, so the first look
 /// waits for the new one to have begun.
-fn wait(name: &str, args: &ResyncArgs, global: &Global, start: Instant) -> Outcome {
+fn wait(replica: &Replica, args: &ResyncArgs, global: &Global, start: Instant) -> Outcome {
     let bar = std::io::stderr().is_terminal().then(bar);
     let mut began = false;
     loop {
-        let status = engine::call(&global.run, name, "status", ANSWER)?;
+        let status = replica.ask("status", &Value::Null, ANSWER, global)?;
         began |= status["state"] != "PRIM" || start.elapsed() > Duration::from_secs(2);
         if began && status["state"] == "PRIM" {
             if let Some(bar) = &bar {
@@ -58,7 +60,7 @@ fn wait(name: &str, args: &ResyncArgs, global: &Global, start: Instant) -> Outco
             let why = status["reason"].as_str().unwrap_or("no reason given").to_owned();
             return Err(Failure::new(
                 FailureKind::TimedOut,
-                format!("{name} is not in sync yet"),
+                format!("{} is not in sync yet", replica.name()),
                 why,
                 "look again with `understudy status`",
             ));

@@ -1,18 +1,19 @@
 //! `understudy sync`: what `sync(2)` cannot do on a FUSE mount.
 
 use crate::args::{Global, SyncArgs};
-use crate::{engine, names, output};
+use crate::output;
+use crate::replica::Replica;
 use fsrepl::node::options::Outcome;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Instant;
 
 pub fn run(args: &SyncArgs, global: &Global) -> Outcome {
-    let name = names::running(&args.name, &engine::list(&global.run)?);
+    let replica = Replica::find(&args.name, global)?;
     let start = Instant::now();
-    engine::call(&global.run, &name, "sync", args.timeout)?;
+    replica.ask("sync", &Value::Null, args.timeout, global)?;
     if global.json {
         let seconds = start.elapsed().as_secs_f64();
-        output::line(&json!({"schema": output::SCHEMA, "name": name, "synced": true, "seconds": seconds}).to_string());
+        output::line(&json!({"schema": output::SCHEMA, "name": replica.name(), "synced": true, "seconds": seconds}).to_string());
     }
     Ok(())
 }

@@ -196,7 +196,7 @@ mod tests {
     fn a_start_that_needs_an_operator_says_so() {
         let before = module(&[("a", "STOP", "not_ready", "stopped", "1"), ("b", "STOP", "not_ready", "stopped", "1")]);
         let first = module(&[("a", "WAIT", "not_ready", "first_start", "2"), ("b", "WAIT", "not_ready", "first_start", "2")]);
-        assert_eq!(goal(Order::Start, &["a", "b"], &before).judge(&first, &[], NOW), Verdict::Stuck("WAIT on b: r".into()));
+        assert_eq!(goal(Order::Start, &["a", "b"], &before).judge(&first, &[], NOW), Verdict::Stuck("WAIT on a: r".into()));
         let gave_up = module(&[("a", "STOP", "not_ready", "exhausted", "2"), ("b", "WAIT", "not_ready", "looking", "2")]);
         assert_eq!(goal(Order::Start, &["a"], &before).judge(&gave_up, &[], NOW), Verdict::Failed("STOP on a: r".into()));
     }

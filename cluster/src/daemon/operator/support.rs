@@ -8,6 +8,10 @@ use std::path::Path;
 
 /// Most bytes of the end of one file.
 const TAIL: usize = 256 * 1024;
+/// Most bytes of the ends of all files together: an answer has to fit into one line of the control socket.
+const TAILS: usize = 512 * 1024;
+/// What is told of the system.
+const SYSTEM: [&str; 4] = ["/proc/mounts", "/proc/meminfo", "/proc/loadavg", "/proc/version"];
 
 /// As one JSON object: names of files and their content.
 pub fn collect(node: &Node) -> Result<Value, Failure> {
@@ -15,16 +19,18 @@ pub fn collect(node: &Node) -> Result<Value, Failure> {
     if let Ok(text) = std::fs::read_to_string(node.config.join("cluster.toml")) {
         files.push(file("cluster.toml", &redact(&text)));
     }
-    for handle in node.modules.read().values() {
+    let modules = node.modules.read();
+    let most = (TAILS / (2 * modules.len() + SYSTEM.len())).min(TAIL);
+    for handle in modules.values() {
         let name = &handle.module.name;
         if let Ok(text) = std::fs::read_to_string(handle.module.folder.join("module.toml")) {
             files.push(file(&format!("modules/{name}/module.toml"), &redact(&text)));
         }
-        files.push(tail(&format!("log/{name}.log"), &node.board.log_file(name)));
-        files.push(tail(&format!("engine/{name}.log"), &node.home.log(name)));
+        files.push(tail(&format!("log/{name}.log"), &node.board.log_file(name), most));
+        files.push(tail(&format!("engine/{name}.log"), &node.home.log(name), most));
     }
-    for name in ["/proc/mounts", "/proc/meminfo", "/proc/loadavg", "/proc/version"] {
-        files.push(tail(name.trim_start_matches('/'), Path::new(name)));
+    for name in SYSTEM {
+        files.push(tail(name.trim_start_matches('/'), Path::new(name), most));
     }
     Ok(json!({ "schema": 1, "node": node.name(), "files": files }))
 }
@@ -33,9 +39,9 @@ fn file(name: &str, text: &str) -> Value {
     json!({ "name": name, "text": text })
 }
 
-fn tail(name: &str, path: &Path) -> Value {
+fn tail(name: &str, path: &Path, most: usize) -> Value {
     let bytes = std::fs::read(path).unwrap_or_default();
-    let from = bytes.len().saturating_sub(TAIL);
+    let from = bytes.len().saturating_sub(most);
     file(name, &String::from_utf8_lossy(&bytes[from..]))
 }
 
