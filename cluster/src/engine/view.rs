@@ -28,6 +28,9 @@ pub struct View {
     pub session: bool,
     /// Both have everything.
     pub in_sync: bool,
+    /// It was sealed or fenced: it serves nobody any more.
+    #[serde(default)]
+    pub over: bool,
     /// All replies are held.
     pub holding: Option<Holding>,
     /// Progress of a resync.

@@ -136,6 +136,7 @@ fn watch(shared: &Arc<Shared>, args: &Value) -> Value {
         "serving": shared.mounted.load(SeqCst),
         "session": shared.primary.attached().is_some(),
         "in_sync": shared.primary.mode() == Mode::Mirror && line.state == crate::report::State::Prim,
+        "over": shared.fenced.load(SeqCst),
         "holding": holding,
         "resync": shared.progress.lock().as_ref().map(|progress| resync(progress)),
         "identity": *shared.identity.lock(),

@@ -155,6 +155,11 @@ impl Follower {
         self.store(|identity| change.apply(identity))
     }
 
+    /// Nobody is let in any more.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.load(SeqCst)
+    }
+
     /// The identity, if there is one.
     pub fn identity(&self) -> Option<Identity> {
         self.identity.lock().clone()

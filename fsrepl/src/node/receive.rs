@@ -140,6 +140,7 @@ fn watch(follower: &Arc<Follower>, args: &Value) -> Value {
         "serving": true,
         "session": session,
         "in_sync": session && line.reason_code == "in_sync",
+        "over": follower.is_sealed(),
         "holding": Value::Null,
         "resync": Value::Null,
         "identity": follower.identity(),

@@ -75,7 +75,7 @@ impl Mirror {
     }
 
     /// Ends the engine before this returns.
-    fn stop_engine(&mut self) {
+    pub(super) fn stop_engine(&mut self) {
         if let Some((_, engine)) = self.engine.take() {
             let primary = self.view.as_ref().is_some_and(|view| view.is_primary());
             let patience = if primary { END_PRIMARY } else { END_SECONDARY };

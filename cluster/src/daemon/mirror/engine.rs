@@ -62,10 +62,24 @@ impl Mirror {
         };
         self.engine_pid.store(engine.pid(), SeqCst);
         self.engine = Some((number, engine));
+        if view.over {
+            // What an earlier daemon had ended is no use to this one.
+            self.view = Some(view);
+            return self.drop_found();
+        }
         self.adopt(&view);
         self.disk.identity.clone_from(&view.identity);
         self.view = Some(view);
         self.feed(Event::Replica(self.disk.replica()));
+    }
+
+    /// An engine that was told to serve nobody any more goes, and what ran on it.
+    fn drop_found(&mut self) {
+        if self.app.adopt() {
+            self.kill_now();
+        }
+        self.remove_addresses();
+        self.stop_engine();
     }
 
     fn adopt(&mut self, view: &View) {
@@ -92,6 +106,7 @@ impl Mirror {
         if view.in_sync && view.is_primary() {
             self.begin_agreeing(view);
         }
+        self.feed(Event::Replication(view.session));
     }
 
     pub(super) fn read_disk(&mut self) {

@@ -44,6 +44,8 @@ pub(super) const ROWS: &[Row] = rows_of![
         "first start: the operator named this side", "first_start";
     &[Alone, Prim], Promote, ACCEPT_SPLIT_SERVING => None, [Overrule], "the operator chose this history", "split_accepted";
     &[Stopped, Waiting, Asking], Promote, PEER_HAS_IT => None, [Refuse], "no promotion: {peer} serves; stop it there, or swap", "peer_serves";
+    &[Joining, Second], Promote, ALWAYS => None, [Refuse], "no promotion: this node follows {peer}; swap, or stop it there first", "follows";
+    SERVES, Promote, ALWAYS => None, [Refuse], "no promotion: this node serves already", "serves";
     &[Stopped], Promote, ALWAYS => None, [Refuse], "no promotion: the module is stopped; start it first", "stopped";
     &[Waiting, Asking], Promote, WORD_FITS => Some(Promoting), [StopAsking, Overrule, FencePeer, PromoteEngine],
         "the operator accepts: {word}", "accepted";
