@@ -1,7 +1,8 @@
 //! `understudy verify`: both copies compared while the application runs.
 
 use crate::args::{Global, VerifyArgs};
-use crate::{engine, names, output, render};
+use crate::replica::Replica;
+use crate::{output, render};
 use fsrepl::node::options::Outcome;
 use fsrepl::report::{Failure, FailureKind};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,23 +17,24 @@ const ANSWER: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub fn run(args: &VerifyArgs, global: &Global) -> Outcome {
-    let name = names::running(&args.name, &engine::list(&global.run)?);
+    let replica = Replica::find(&args.name, global)?;
+    let name = replica.name().to_owned();
     if args.stop {
-        let answer = engine::ask(&global.run, &name, "verify-stop", &Value::Null, ANSWER)?;
+        let answer = replica.ask("verify-stop", &Value::Null, ANSWER, global)?;
         if global.json {
             output::line(&json!({"schema": output::SCHEMA, "name": name, "stopped": answer["stopped"]}).to_string());
         }
         return Ok(());
     }
     let wish = json!({ "repair": args.repair, "direct": args.direct, "max_rate": args.max_rate });
-    let begun = engine::ask(&global.run, &name, "verify", &wish, ANSWER)?;
+    let begun = replica.ask("verify", &wish, ANSWER, global)?;
     if args.no_wait {
         if global.json {
             output::line(&named(begun, &name).to_string());
         }
         return Ok(());
     }
-    let ended = wait(&name, args, global)?;
+    let ended = wait(&replica, args, global)?;
     if global.json {
         output::line(&named(ended.clone(), &name).to_string());
     } else {
@@ -48,7 +50,7 @@ fn named(mut value: Value, name: &str) -> Value {
 }
 
 /// Until it has ended. Whoever interrupts this does not want it to go on.
-fn wait(name: &str, args: &VerifyArgs, global: &Global) -> Result<Value, Failure> {
+fn wait(replica: &Replica, args: &VerifyArgs, global: &Global) -> Result<Value, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // Without it an interruption leaves the comparison running, and status shows that.
@@ -58,12 +60,12 @@ fn wait(name: &str, args: &VerifyArgs, global: &Global) -> Result<Value, Failure
     let start = Instant::now();
     let mut stopping = false;
     loop {
-        let look = engine::call(&global.run, name, "verify-look", ANSWER)?;
+        let look = replica.ask("verify-look", &Value::Null, ANSWER, global)?;
         if look["running"] != true {
             if let Some(bar) = &bar {
                 bar.finish_and_clear();
             }
-            return if stopping && start.elapsed() > args.timeout { Err(late(name, args)) } else { Ok(look) };
+            return if stopping && start.elapsed() > args.timeout { Err(late(replica.name(), args)) } else { Ok(look) };
         }
         if let Some(bar) = &bar {
             bar.set_length(look["objects_total"].as_u64().unwrap_or(0));
@@ -72,7 +74,7 @@ fn wait(name: &str, args: &VerifyArgs, global: &Global) -> Result<Value, Failure
         }
         if !stopping && (interrupted.load(SeqCst) || start.elapsed() > args.timeout) {
             stopping = true;
-            engine::call(&global.run, name, "verify-stop", ANSWER)?;
+            replica.ask("verify-stop", &Value::Null, ANSWER, global)?;
         }
         std::thread::sleep(LOOK_EVERY);
     }
