@@ -78,6 +78,8 @@ pub struct Membership {
     macs: Vec<Mac>,
     peers: BTreeMap<Member, Peer>,
     map: Option<Map>,
+    /// When it was adopted.
+    adopted: Duration,
     former: Vec<Former>,
     /// Since which epoch the present runs are in the farm, the earliest that any map said.
     joined: BTreeMap<(Member, u64), u64>,
@@ -112,6 +114,7 @@ impl Membership {
             macs,
             peers,
             map: None,
+            adopted: now,
             former: Vec::new(),
             joined: BTreeMap::new(),
             drains: BTreeMap::new(),
@@ -170,7 +173,7 @@ impl Membership {
             self.lead(now);
         }
         let mut actions = Vec::new();
-        if let Some(plan) = self.plan().cloned()
+        if let Some(plan) = self.plan(now).cloned()
             && self.loaded.as_ref() != Some(&plan)
         {
             actions.push(Action::Load(plan));
@@ -385,6 +388,7 @@ impl Membership {
         if self.map.as_ref().is_none_or(|old| map.stamp > old.stamp) && !self.waits_for_better(&map, now) {
             self.vouch_for_new(&map, now);
             self.map = Some(map);
+            self.adopted = now;
             self.left_out = None;
             self.next_beat = now;
         }
@@ -400,9 +404,9 @@ impl Membership {
         now.saturating_sub(since) < self.settings.lost_after
     }
 
-    fn plan(&mut self) -> Option<&Plan> {
+    fn plan(&mut self, now: Duration) -> Option<&Plan> {
         let map = self.map.as_ref()?;
-        let known = self.known(map);
+        let known = self.known(map, now);
         let made_from = |planned: &&(Map, Vec<Former>, Known, Plan)| planned.0 == *map && planned.1 == self.former && planned.2 == known;
         if self.planned.as_ref().filter(made_from).is_none() {
             let plan = Plan::new(&self.shares, map, &self.former, self.me, known.clone());
@@ -411,14 +415,17 @@ impl Membership {
         self.planned.as_ref().map(|(.., plan)| plan)
     }
 
-    fn known(&self, map: &Map) -> Known {
+    fn known(&self, map: &Map, now: Duration) -> Known {
         let mut known = Known { seated: self.seated(map), macs: BTreeMap::new(), dropped: Members::NONE };
+        // Who is not heard here is heard by the one that made the map, and has had the time to load it.
+        let overdue = now.saturating_sub(self.adopted) >= self.settings.lost_after;
         for seat in map.seats.iter().filter(|seat| seat.member != self.me) {
-            let Some(peer) = self.peers.get(&seat.member).filter(|peer| peer.run == seat.run) else { continue };
-            if peer.macs.len() == self.macs.len() {
+            let peer = self.peers.get(&seat.member).filter(|peer| peer.run == seat.run);
+            if let Some(peer) = peer.filter(|peer| peer.macs.len() == self.macs.len()) {
                 known.macs.insert(seat.member, peer.macs.clone());
             }
-            if peer.loaded >= map.stamp {
+            let loaded = peer.is_some_and(|peer| peer.loaded >= map.stamp);
+            if loaded || overdue && !self.hears(seat.member, now) {
                 known.dropped = known.dropped.with(seat.member);
             }
         }
