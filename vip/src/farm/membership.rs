@@ -45,6 +45,7 @@ struct Peer {
 /// A server in another's map.
 #[derive(Clone, Copy, Debug)]
 struct Vouched {
+    stamp: Stamp,
     run: u64,
     serving: bool,
     until: Duration,
@@ -143,7 +144,7 @@ impl Membership {
             peer.refused = Some(why.to_owned());
             return Err(BeatError::Refused(beat.from, why));
         }
-        if !peer.is_newer(&beat) {
+        if !peer.is_newer(&beat, now) {
             return Ok(());
         }
         let was_connected = self.connected(beat.from, now);
@@ -284,7 +285,10 @@ impl Membership {
         let until = now + self.settings.lost_after;
         for seat in map.seats.iter().filter(|seat| seat.member != self.me) {
             let serving = map.serving.has(seat.member);
-            self.vouched.insert(seat.member, Vouched { run: seat.run, serving, until });
+            // An older map may know an older run.
+            if self.vouched.get(&seat.member).is_none_or(|known| known.stamp <= map.stamp || known.until <= now) {
+                self.vouched.insert(seat.member, Vouched { stamp: map.stamp, run: seat.run, serving, until });
+            }
         }
     }
 
@@ -301,8 +305,11 @@ impl Membership {
 
     /// Vouched for, and not heard to leave.
     fn counted_on(&self, member: Member, now: Duration) -> Option<&Vouched> {
-        let leaving = self.peers.get(&member).is_some_and(|peer| peer.leaving);
-        self.vouched.get(&member).filter(|vouched| !leaving && now < vouched.until)
+        let peer = self.peers.get(&member).filter(|_| self.hears(member, now));
+        // What it says itself later counts more; an earlier word may be that of an earlier run.
+        let later = |peer: &Peer, vouched: &Vouched| peer.heard.is_some_and(|heard| heard + self.settings.lost_after > vouched.until);
+        let denied = |vouched: &Vouched| peer.is_some_and(|peer| if peer.run == vouched.run { peer.leaving } else { later(peer, vouched) });
+        self.vouched.get(&member).filter(|vouched| now < vouched.until && !denied(vouched))
     }
 
     /// After a pause of our own, others are not silent: their beats are still in the socket.
@@ -383,8 +390,10 @@ impl Membership {
             let known = self.joined.entry((seat.member, seat.run)).or_insert(seat.joined);
             *known = seat.joined.min(*known);
         }
-        let peers = &self.peers;
-        self.joined.retain(|(member, run), _| *run == peers.get(member).map_or(self.run, |peer| peer.run));
+        // Runs that were not heard here yet are known from the map only.
+        let (peers, run) = (&self.peers, self.run);
+        let current = |member: Member, of: u64| of == peers.get(&member).map_or(run, |peer| peer.run);
+        self.joined.retain(|(member, of), _| current(*member, *of) || map.seat(*member).is_some_and(|seat| seat.run == *of));
         if self.map.as_ref().is_none_or(|old| map.stamp > old.stamp) && !self.waits_for_better(&map, now) {
             self.vouch_for_new(&map, now);
             self.map = Some(map);
@@ -454,8 +463,13 @@ impl Membership {
 }
 
 impl Peer {
-    fn is_newer(&self, beat: &Beat) -> bool {
-        if beat.run == self.run { beat.number > self.number } else { !self.past_runs.contains(&beat.run) }
+    /// While one run is heard, a beat of another one is a late one of an earlier run.
+    fn is_newer(&self, beat: &Beat, now: Duration) -> bool {
+        if beat.run == self.run {
+            return beat.number > self.number;
+        }
+        let silent = self.heard.is_none_or(|heard| now.saturating_sub(heard) >= limits::RUN_SILENT);
+        silent && !self.past_runs.contains(&beat.run)
     }
 
     /// Is there something in it that must not wait for the next pulse?
