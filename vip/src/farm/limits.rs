@@ -21,6 +21,8 @@ pub const BEAT: usize = 8 * 1024;
 pub const FORMER: usize = 16;
 /// Runs of a server that are remembered, so that a late beat of an earlier one is not taken for a new one.
 pub const PAST_RUNS: usize = 4;
+/// A new run of a server is believed when the one before was silent for this long: two pulses.
+pub const RUN_SILENT: Duration = Duration::from_millis(200);
 /// An epoch above this is not believed: counting would come to its end.
 pub const EPOCH: u64 = 1 << 62;
 

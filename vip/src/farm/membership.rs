@@ -45,6 +45,7 @@ struct Peer {
 /// A server in another's map.
 #[derive(Clone, Copy, Debug)]
 struct Vouched {
+    stamp: Stamp,
     run: u64,
     serving: bool,
     until: Duration,
@@ -78,6 +79,8 @@ pub struct Membership {
     macs: Vec<Mac>,
     peers: BTreeMap<Member, Peer>,
     map: Option<Map>,
+    /// When it was adopted.
+    adopted: Duration,
     former: Vec<Former>,
     /// Since which epoch the present runs are in the farm, the earliest that any map said.
     joined: BTreeMap<(Member, u64), u64>,
@@ -112,6 +115,7 @@ impl Membership {
             macs,
             peers,
             map: None,
+            adopted: now,
             former: Vec::new(),
             joined: BTreeMap::new(),
             drains: BTreeMap::new(),
@@ -140,7 +144,7 @@ impl Membership {
             peer.refused = Some(why.to_owned());
             return Err(BeatError::Refused(beat.from, why));
         }
-        if !peer.is_newer(&beat) {
+        if !peer.is_newer(&beat, now) {
             return Ok(());
         }
         let was_connected = self.connected(beat.from, now);
@@ -170,7 +174,7 @@ impl Membership {
             self.lead(now);
         }
         let mut actions = Vec::new();
-        if let Some(plan) = self.plan().cloned()
+        if let Some(plan) = self.plan(now).cloned()
             && self.loaded.as_ref() != Some(&plan)
         {
             actions.push(Action::Load(plan));
@@ -281,7 +285,10 @@ impl Membership {
         let until = now + self.settings.lost_after;
         for seat in map.seats.iter().filter(|seat| seat.member != self.me) {
             let serving = map.serving.has(seat.member);
-            self.vouched.insert(seat.member, Vouched { run: seat.run, serving, until });
+            // An older map may know an older run.
+            if self.vouched.get(&seat.member).is_none_or(|known| known.stamp <= map.stamp || known.until <= now) {
+                self.vouched.insert(seat.member, Vouched { stamp: map.stamp, run: seat.run, serving, until });
+            }
         }
     }
 
@@ -298,8 +305,11 @@ impl Membership {
 
     /// Vouched for, and not heard to leave.
     fn counted_on(&self, member: Member, now: Duration) -> Option<&Vouched> {
-        let leaving = self.peers.get(&member).is_some_and(|peer| peer.leaving);
-        self.vouched.get(&member).filter(|vouched| !leaving && now < vouched.until)
+        let peer = self.peers.get(&member).filter(|_| self.hears(member, now));
+        // What it says itself later counts more; an earlier word may be that of an earlier run.
+        let later = |peer: &Peer, vouched: &Vouched| peer.heard.is_some_and(|heard| heard + self.settings.lost_after > vouched.until);
+        let denied = |vouched: &Vouched| peer.is_some_and(|peer| if peer.run == vouched.run { peer.leaving } else { later(peer, vouched) });
+        self.vouched.get(&member).filter(|vouched| now < vouched.until && !denied(vouched))
     }
 
     /// After a pause of our own, others are not silent: their beats are still in the socket.
@@ -380,11 +390,14 @@ impl Membership {
             let known = self.joined.entry((seat.member, seat.run)).or_insert(seat.joined);
             *known = seat.joined.min(*known);
         }
-        let peers = &self.peers;
-        self.joined.retain(|(member, run), _| *run == peers.get(member).map_or(self.run, |peer| peer.run));
+        // Runs that were not heard here yet are known from the map only.
+        let (peers, run) = (&self.peers, self.run);
+        let current = |member: Member, of: u64| of == peers.get(&member).map_or(run, |peer| peer.run);
+        self.joined.retain(|(member, of), _| current(*member, *of) || map.seat(*member).is_some_and(|seat| seat.run == *of));
         if self.map.as_ref().is_none_or(|old| map.stamp > old.stamp) && !self.waits_for_better(&map, now) {
             self.vouch_for_new(&map, now);
             self.map = Some(map);
+            self.adopted = now;
             self.left_out = None;
             self.next_beat = now;
         }
@@ -400,9 +413,9 @@ impl Membership {
         now.saturating_sub(since) < self.settings.lost_after
     }
 
-    fn plan(&mut self) -> Option<&Plan> {
+    fn plan(&mut self, now: Duration) -> Option<&Plan> {
         let map = self.map.as_ref()?;
-        let known = self.known(map);
+        let known = self.known(map, now);
         let made_from = |planned: &&(Map, Vec<Former>, Known, Plan)| planned.0 == *map && planned.1 == self.former && planned.2 == known;
         if self.planned.as_ref().filter(made_from).is_none() {
             let plan = Plan::new(&self.shares, map, &self.former, self.me, known.clone());
@@ -411,14 +424,17 @@ impl Membership {
         self.planned.as_ref().map(|(.., plan)| plan)
     }
 
-    fn known(&self, map: &Map) -> Known {
+    fn known(&self, map: &Map, now: Duration) -> Known {
         let mut known = Known { seated: self.seated(map), macs: BTreeMap::new(), dropped: Members::NONE };
+        // Who is not heard here is heard by the one that made the map, and has had the time to load it.
+        let overdue = now.saturating_sub(self.adopted) >= self.settings.lost_after;
         for seat in map.seats.iter().filter(|seat| seat.member != self.me) {
-            let Some(peer) = self.peers.get(&seat.member).filter(|peer| peer.run == seat.run) else { continue };
-            if peer.macs.len() == self.macs.len() {
+            let peer = self.peers.get(&seat.member).filter(|peer| peer.run == seat.run);
+            if let Some(peer) = peer.filter(|peer| peer.macs.len() == self.macs.len()) {
                 known.macs.insert(seat.member, peer.macs.clone());
             }
-            if peer.loaded >= map.stamp {
+            let loaded = peer.is_some_and(|peer| peer.loaded >= map.stamp);
+            if loaded || overdue && !self.hears(seat.member, now) {
                 known.dropped = known.dropped.with(seat.member);
             }
         }
@@ -447,8 +463,13 @@ impl Membership {
 }
 
 impl Peer {
-    fn is_newer(&self, beat: &Beat) -> bool {
-        if beat.run == self.run { beat.number > self.number } else { !self.past_runs.contains(&beat.run) }
+    /// While one run is heard, a beat of another one is a late one of an earlier run.
+    fn is_newer(&self, beat: &Beat, now: Duration) -> bool {
+        if beat.run == self.run {
+            return beat.number > self.number;
+        }
+        let silent = self.heard.is_none_or(|heard| now.saturating_sub(heard) >= limits::RUN_SILENT);
+        silent && !self.past_runs.contains(&beat.run)
     }
 
     /// Is there something in it that must not wait for the next pulse?

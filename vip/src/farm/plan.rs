@@ -59,7 +59,8 @@ impl Plan {
         let reachable: Members = known.macs.keys().copied().chain([me]).collect();
         let mut others = known.macs;
         others.remove(&me);
-        let runs = runs(shares, map, former, reachable);
+        let runs = runs(shares, map, former);
+        // Also for those that cannot be reached from here: others may send them frames.
         let waiting = |run: &Run| run.former.iter().any(|member| member != me && !known.dropped.has(member));
         let mine = runs.iter().filter(|run| known.seated && run.owner == Some(me) && !waiting(run));
         let mut accepting: Vec<(u32, u32)> = Vec::new();
@@ -69,6 +70,7 @@ impl Plan {
                 _ => accepting.push((run.from, run.to)),
             }
         }
+        let runs = within(&runs, reachable);
         Plan { stamp: map.stamp, me, others, arp: known.seated && map.arp == Some(me), runs, accepting }
     }
 
@@ -78,7 +80,7 @@ impl Plan {
     }
 }
 
-fn runs(shares: &Shares, map: &Map, former: &[Former], reachable: Members) -> Vec<Run> {
+fn runs(shares: &Shares, map: &Map, former: &[Former]) -> Vec<Run> {
     let owners = shares.owners(map.serving);
     let mut had = vec![Members::NONE; BUCKETS as usize];
     for old in former {
@@ -92,14 +94,27 @@ fn runs(shares: &Shares, map: &Map, former: &[Former], reachable: Members) -> Ve
             }
         }
     }
+    let each = (0_u32..).zip(owners.into_iter().zip(had));
+    join(each.map(|(bucket, (owner, had))| {
+        let former = owner.map_or(had, |owner| had.without(owner));
+        Run { from: bucket, to: bucket, owner, former }
+    }))
+}
+
+/// The same for a server that can send frames to `reachable` only.
+fn within(runs: &[Run], reachable: Members) -> Vec<Run> {
+    let owner = |run: &Run| run.owner.filter(|owner| reachable.has(*owner));
+    join(runs.iter().map(|run| Run { owner: owner(run), former: run.former.and(reachable), ..*run }))
+}
+
+/// Joins neighbours that are treated alike, and leaves out what is nobody's.
+fn join(parts: impl Iterator<Item = Run>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
-    for (bucket, (owner, had)) in (0_u32..).zip(owners.into_iter().zip(had)) {
-        let former = owner.map_or(had, |owner| had.without(owner)).and(reachable);
-        let owner = owner.filter(|owner| reachable.has(*owner));
+    for part in parts {
         match runs.last_mut() {
-            Some(run) if run.to + 1 == bucket && run.owner == owner && run.former == former => run.to = bucket,
-            _ if owner.is_none() && former.is_empty() => {}
-            _ => runs.push(Run { from: bucket, to: bucket, owner, former }),
+            Some(run) if run.to + 1 == part.from && run.owner == part.owner && run.former == part.former => run.to = part.to,
+            _ if part.owner.is_none() && part.former.is_empty() => {}
+            _ => runs.push(part),
         }
     }
     runs
