@@ -64,8 +64,13 @@ impl Mirror {
         self.engine = Some((number, engine));
         self.adopt(&view);
         self.disk.identity.clone_from(&view.identity);
+        let refused = view.refused().then(|| refusal(view.reason.clone()));
         self.view = Some(view);
         self.feed(Event::Replica(self.disk.replica()));
+        // It was told while no daemon was there to hear of it.
+        if let Some(refused) = refused {
+            self.feed(refused);
+        }
     }
 
     fn adopt(&mut self, view: &View) {
