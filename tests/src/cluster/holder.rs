@@ -50,12 +50,8 @@ pub fn has(first_process: i32, address: Ipv4Addr) -> bool {
 impl Watch {
     /// Begins to look.
     pub fn start(address: Ipv4Addr, hosts: [i32; 2]) -> Watch {
-        let shared = Arc::new(Shared {
-            address,
-            hosts: Mutex::new(hosts.map(Some)),
-            stop: AtomicBool::new(false),
-            found: Mutex::default(),
-        });
+        let shared =
+            Arc::new(Shared { address, hosts: Mutex::new(hosts.map(Some)), stop: AtomicBool::new(false), found: Mutex::default() });
         let looking = shared.clone();
         let thread = std::thread::spawn(move || look(&looking));
         Watch { shared, thread: Some(thread) }
@@ -104,7 +100,13 @@ impl Drop for Watch {
 impl Found {
     /// Fails the test if the address was on both hosts at one moment.
     pub fn must_be_one(&self) {
-        assert!(self.both.is_empty(), "the virtual address was on both hosts {} times in {} looks, first {:?}", self.both.len(), self.looks, self.both[0]);
+        assert!(
+            self.both.is_empty(),
+            "the virtual address was on both hosts {} times in {} looks, first {:?}",
+            self.both.len(),
+            self.looks,
+            self.both[0]
+        );
         assert!(self.looks > 0, "nobody looked");
     }
 }

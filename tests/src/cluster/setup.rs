@@ -65,7 +65,8 @@ fn cluster(setup: &Setup, places: &Places) -> String {
         text += &format!("\n[[node]]\nname = \"{name}\"\naddresses = [{}]\n", addresses.join(", "));
     }
     if setup.witness {
-        text += &format!("\n[quorum]\nkind = \"witness\"\naddress = \"{}:7409\"\nkey_file = \"{}\"\n", places.hub, places.keys[1].display());
+        text +=
+            &format!("\n[quorum]\nkind = \"witness\"\naddress = \"{}:7409\"\nkey_file = \"{}\"\n", places.hub, places.keys[1].display());
     }
     text
 }

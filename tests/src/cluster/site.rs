@@ -7,7 +7,7 @@ use super::client::Clients;
 use super::node::Node;
 use super::setup::{Places, Setup};
 use super::{PORT, Watch};
-use crate::engine::{Engine, Start};
+use crate::engine::{Engine, Start, wait_for};
 use crate::hosts::{Host, new_network, nic};
 use crate::lab::Lab;
 use crate::ledger::{Notes, check_final, read_all};
@@ -148,6 +148,12 @@ impl Site {
         self.nodes[1 - leader].wait_phase("Second", SOON);
         // The one knows of the other, so that it could hand over.
         self.nodes[leader].wait("able to fail over", SOON, |shown| shown["can_fail_over"]["now"] == true);
+    }
+
+    /// Waits until one of the nodes serves in sync; which.
+    pub fn wait_leader(&self) -> usize {
+        let leads = || (0..2).find(|&which| self.nodes[which].shown()["phase"] == "Prim");
+        wait_for(SOON, leads).unwrap_or_else(|| panic!("nobody serves in sync: {:#}, {:#}", self.nodes[0].shown(), self.nodes[1].shown()))
     }
 
     /// Clients on the hub, through the virtual address.

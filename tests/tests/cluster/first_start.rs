@@ -24,7 +24,10 @@ fn the_operator_names_the_good_side_once() {
         site.must_be_equal();
         // The name of the good side is not needed again.
         site.nodes[0].order("start", json!({}));
-        site.wait_roles(1);
+        // Both have everything: who asks first leads.
+        let leader = site.wait_leader();
+        site.wait_roles(leader);
+        site.must_hold(leader, &notes);
         site.finish(&notes);
     });
 }

@@ -1,10 +1,10 @@
 //! The control of the judge of the virtual address: an address that is on both hosts must be found.
 
 use crate::LIMIT;
+use tests::cluster::site::SOON;
 use tests::cluster::{Setup, Site, holder};
 use tests::engine::wait_for;
 use tests::lab::scenario;
-use tests::cluster::site::SOON;
 
 #[test]
 fn an_address_on_both_hosts_is_found() {

@@ -31,9 +31,8 @@ fn both_go_on_and_are_healed() {
         first.wait_by("a", 100, WORK);
         let notes = first.stop();
         check_final(&notes, &read_all(&site.nodes[0].seen(), 1)).must_be_clean();
-        let kept = site.nodes[1].wait("showing what is kept", Duration::from_secs(10), |shown| {
-            shown["kept"].as_array().is_some_and(|kept| !kept.is_empty())
-        });
+        let kept = site.nodes[1]
+            .wait("showing what is kept", Duration::from_secs(10), |shown| shown["kept"].as_array().is_some_and(|kept| !kept.is_empty()));
         assert!(kept["kept"][0]["id"].is_string() || kept["kept"][0]["id"].is_number(), "{}", kept["kept"]);
         site.finish(&notes);
     });

@@ -31,3 +31,9 @@ fn the_application_stays(name: &'static str, cut: fn(&Site, bool)) {
 fn both_ways() {
     the_application_stays("c-cut", |site, cut| site.cut_between(0, cut));
 }
+
+/// The secondary hears nothing, and is heard: what it says is no reason to do anything, and neither may it.
+#[test]
+fn one_way() {
+    the_application_stays("c-deaf", |site, cut| site.deafen(1, 0, cut));
+}

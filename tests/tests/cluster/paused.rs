@@ -25,11 +25,15 @@ fn a_primary_that_wakes_late_acknowledges_nothing() {
         // A client of its own that was late as well: it must not hear a yes from the one that wakes.
         let order = Order { number: 1, register: Register::Log(THREADS), version: 1, removes: false, sync: false };
         let (hub, own) = (site.hub.first_process(), site.own_socket(0));
-        let late = std::thread::spawn(move || (0..60).filter_map(|_| {
-            let answer = once(hub, own, order);
-            std::thread::sleep(Duration::from_millis(20));
-            answer.ok()
-        }).next());
+        let late = std::thread::spawn(move || {
+            (0..60)
+                .filter_map(|_| {
+                    let answer = once(hub, own, order);
+                    std::thread::sleep(Duration::from_millis(20));
+                    answer.ok()
+                })
+                .next()
+        });
         site.nodes[0].thaw();
         assert_eq!(late.join().expect("asking does not panic"), None, "acknowledged after the other node took over");
         let gone = || (!holder::has(site.nodes[0].host.first_process(), site.virtual_address())).then_some(());
