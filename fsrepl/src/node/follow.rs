@@ -567,6 +567,8 @@ impl Follower {
         }
         if mine {
             *self.current.lock() = None;
+            // What was said of the session's end was said while it was still there.
+            self.status.changed();
         }
     }
 }
