@@ -19,7 +19,7 @@ impl Mirror {
             return Some(answer);
         }
         if self.disk.identity.is_some() && !self.already(question) {
-            if let Err(failure) = self.disk.record(&Change::YieldTo(question.next), self.engine.is_some()) {
+            if let Err(failure) = self.disk.record(&Change::YieldTo(question.next), self.engine.is_some(), self.app.is_running()) {
                 tracing::warn!(module = self.module.name, %failure, "consent cannot be recorded, so it is not given");
                 return None;
             }
