@@ -95,6 +95,15 @@ impl Start {
         Start::under(host, &[], verb, dir)
     }
 
+    /// `understudy VERB ... --json` on `host`.
+    pub fn plain(host: &Host, verb: &str) -> Start {
+        let mut command = command_under(host, &[]);
+        command.arg(verb).arg("--json");
+        let name = format!("{}-{verb}", host.name);
+        let log = host.dir.with_file_name(format!("{name}.log"));
+        Start { command, name, log }
+    }
+
     /// The same under a wrapper, for example one that sets limits.
     pub fn under(host: &Host, wrapper: &[String], verb: &str, dir: &Path) -> Start {
         let mut command = command_under(host, wrapper);

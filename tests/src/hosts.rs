@@ -65,25 +65,50 @@ impl Lab {
 
     /// Lays a cable between two hosts: network `10.77.N.0/24`, the first host is `.1`.
     pub fn link(&self, first: &Host, second: &Host) -> Link {
-        static NETWORK: AtomicU8 = AtomicU8::new(0);
-        let network = NETWORK.fetch_add(1, Ordering::Relaxed);
-        let ends = [first, second].map(|host| host.nics.fetch_add(1, Ordering::Relaxed));
+        let network = new_network();
+        let ends = self.cable(first, second);
         let link = Link { first: (ends[0], Ipv4Addr::new(10, 77, network, 1)), second: (ends[1], Ipv4Addr::new(10, 77, network, 2)) };
-        let status = Command::new("ip")
-            .args(["link", "add", "name", &nic(ends[0]), "netns", &first.init.to_string()])
-            .args(["type", "veth", "peer", "name", &nic(ends[1]), "netns", &second.init.to_string()])
-            .status()
-            .expect("run ip");
-        assert!(status.success(), "no veth pair");
         for (host, (number, address)) in [(first, link.first), (second, link.second)] {
             host.run(["ip", "address", "add", &format!("{address}/24"), "dev", &nic(number)]);
             host.run(["ip", "link", "set", &nic(number), "up"]);
         }
         link
     }
+
+    /// A cable without addresses, and both ends down; the numbers of the interfaces.
+    pub fn cable(&self, first: &Host, second: &Host) -> [u8; 2] {
+        let ends = [first, second].map(|host| host.nics.fetch_add(1, Ordering::Relaxed));
+        let status = Command::new("ip")
+            .args(["link", "add", "name", &nic(ends[0]), "netns", &first.init.to_string()])
+            .args(["type", "veth", "peer", "name", &nic(ends[1]), "netns", &second.init.to_string()])
+            .status()
+            .expect("run ip");
+        assert!(status.success(), "no veth pair");
+        ends
+    }
+}
+
+/// Number of a network that no other hosts of this test process have.
+pub fn new_network() -> u8 {
+    static NETWORK: AtomicU8 = AtomicU8::new(0);
+    NETWORK.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Host {
+    /// Every process of the host, as this machine numbers it, with its command line; not its first process.
+    pub fn processes(&self) -> Vec<(i32, String)> {
+        let space = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let Some(own) = space(&self.init.to_string()) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let pids = names.filter_map(|name| name.parse::<i32>().ok().filter(|&pid| pid != self.init && space(&name).as_ref() == Some(&own)));
+        let line = |pid: i32| {
+            let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            (pid, String::from_utf8_lossy(&bytes).replace('\0', " "))
+        };
+        pids.map(line).collect()
+    }
+
     /// A command that will run inside this host.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
@@ -205,7 +230,8 @@ pub fn only_child(pid: u32) -> Option<i32> {
     text.split_whitespace().next()?.parse().ok()
 }
 
-fn nic(number: u8) -> String {
+/// Name of interface `number`.
+pub fn nic(number: u8) -> String {
     format!("eth{number}")
 }
 

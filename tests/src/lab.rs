@@ -20,6 +20,8 @@ pub struct Lab {
 
 /// How long a thread may take to end once its hosts are gone.
 const AFTERMATH: Duration = Duration::from_secs(10);
+/// What is printed of each log.
+const LOG_TAIL: usize = 9000;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -95,11 +97,9 @@ impl Lab {
     }
 
     fn print_logs(&self) {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return };
-        for entry in entries.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "log")) {
-            let text = fs::read(entry.path()).unwrap_or_default();
-            let tail = &text[text.len().saturating_sub(6000)..];
-            eprintln!("--- {}\n{}", entry.path().display(), String::from_utf8_lossy(tail));
+        let below = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|entry| entry.path().join("run"));
+        for directory in std::iter::once(self.dir.clone()).chain(below) {
+            print_logs_in(&directory);
         }
     }
 
@@ -109,6 +109,15 @@ impl Lab {
         } else {
             remove_tree(&self.dir);
         }
+    }
+}
+
+fn print_logs_in(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "log")) {
+        let text = fs::read(entry.path()).unwrap_or_default();
+        let tail = &text[text.len().saturating_sub(LOG_TAIL)..];
+        eprintln!("--- {}\n{}", entry.path().display(), String::from_utf8_lossy(tail));
     }
 }
 

@@ -8,7 +8,7 @@
 //! "acknowledged before it was issued" is a comparison of numbers.
 
 mod check;
-mod state;
+pub(crate) mod state;
 mod work;
 
 #[cfg(test)]
@@ -16,7 +16,7 @@ mod controls;
 
 pub use check::{Verdict, check_final, check_live};
 pub use state::{Seen, read_all, read_one};
-pub use work::Run;
+pub use work::{Notes, Run};
 
 /// Slots per slot file.
 pub const SLOTS: usize = 16;

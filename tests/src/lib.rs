@@ -3,10 +3,11 @@
 //!
 //! A scenario reads top to bottom as a story: `lab` bounds it in time and cleans up, `hosts`
 //! makes machines and cuts their links, `engine` runs the binary and listens to what it says,
-//! `pair` is the usual set-up of one primary and one secondary. The judges are `tree` (are two
+//! `pair` is the usual set-up of one primary and one secondary, `cluster` that of two nodes with their daemons. The judges are `tree` (are two
 //! directories equal?), `ledger` (is everything acknowledged there, in order?) and `model`
 //! (does the mount behave as a plain directory?).
 
+pub mod cluster;
 pub mod disk;
 pub mod engine;
 pub mod files;

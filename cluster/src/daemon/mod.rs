@@ -101,6 +101,7 @@ pub fn run(options: &Options, ready: impl FnOnce()) -> Result<(), Failure> {
     let beating = Beats::start(&node.cluster, origin, keys, sender).map_err(cannot_start)?;
     let _ = node.beats.set(beating);
     modules::start_all(&node);
+    node.set_loaded();
     events::carry(&node, happened).map_err(cannot_start)?;
     let http = http::start(&node, protected).map_err(cannot_start)?;
     tracing::info!(node = node.name(), cluster = node.cluster.name, version = options.version, "the daemon runs");

@@ -13,7 +13,7 @@ use crate::net::{Client, Identity, Keys};
 use crate::witness::WitnessClient;
 use crate::{Moment, NodeId};
 use crossbeam::channel::Sender;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +21,9 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use vip::manager::Manager;
+
+/// Longest that an order waits for a daemon that is starting; finding the engines of many modules takes a while.
+const LOADING: Duration = Duration::from_secs(20);
 
 /// A module that this node runs.
 #[derive(Clone)]
@@ -73,6 +76,8 @@ pub struct Node {
     pub beats: OnceLock<Beats>,
     /// Of the program.
     pub version: String,
+    /// Whether the modules are loaded; whoever waits for that.
+    loaded: (Mutex<bool>, Condvar),
     quorum: Quorum,
     witness: Option<Arc<WitnessClient>>,
     began: Instant,
@@ -115,6 +120,7 @@ impl Node {
             farms: Mutex::default(),
             beats: OnceLock::new(),
             version,
+            loaded: (Mutex::default(), Condvar::new()),
             quorum,
             witness,
             began: Instant::now(),
@@ -124,6 +130,21 @@ impl Node {
     /// The time of this daemon.
     pub fn now(&self) -> Moment {
         self.began.elapsed()
+    }
+
+    /// The modules are loaded.
+    pub fn set_loaded(&self) {
+        *self.loaded.0.lock() = true;
+        self.loaded.1.notify_all();
+    }
+
+    /// Waits until they are: whoever asks before that must not hear that there are none. False: not in time.
+    pub fn wait_loaded(&self) -> bool {
+        let mut loaded = self.loaded.0.lock();
+        if !*loaded {
+            self.loaded.1.wait_while_for(&mut loaded, |loaded| !*loaded, LOADING);
+        }
+        *loaded
     }
 
     /// This node's name.

@@ -200,7 +200,12 @@ fn serve(
             Some(Wake::Terminate) => break,
             Some(Wake::Fatal(failure)) => {
                 fatal = Some(failure);
-                break;
+                if options.clustered.is_none() {
+                    break;
+                }
+                // Without the mount an application that still runs would find the bare directory, and its writes there
+                // would be acknowledged: the mount stays, and answers with errors, until the daemon has stopped it.
+                shared.fence();
             }
             None if mounted.is_over() => break,
             None => {}

@@ -209,7 +209,9 @@ impl Mirror {
 
     /// Records a change; the machine is told what the replica is then.
     pub(super) fn record(&mut self, change: &Change) {
-        if let Err(failure) = self.disk.record(change, self.engine.is_some()) {
+        let engine_runs = self.engine.is_some();
+        let app_runs = if engine_runs { self.app.is_running() } else { !self.application_is_gone() };
+        if let Err(failure) = self.disk.record(change, engine_runs, app_runs) {
             tracing::error!(module = self.module.name, %failure, ?change, "a change of the replica could not be recorded");
         }
         self.guard();

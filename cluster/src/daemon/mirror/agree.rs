@@ -74,7 +74,7 @@ impl Mirror {
 
     fn record_right(&mut self, (generation, session): Session, right: Right) -> bool {
         let change = Change::Right { right, generation, session };
-        match self.disk.record(&change, self.engine.is_some()) {
+        match self.disk.record(&change, self.engine.is_some(), self.app.is_running()) {
             Ok(()) => {
                 self.queue.push_back(crate::failover::Event::Replica(self.disk.replica()));
                 true

@@ -1,7 +1,7 @@
 //! The peer wants to go on without this node.
 
 use super::Mirror;
-use crate::failover::Event;
+use crate::failover::{Event, Phase};
 use crate::quorum::{Answer, PeerQuestion, consent};
 use fsrepl::node::change::Change;
 
@@ -20,11 +20,15 @@ impl Mirror {
         }
         // Also when it was said before: what this node has begun to ask for since is given up.
         if self.disk.identity.is_some() {
-            if let Err(failure) = self.disk.record(&Change::YieldTo(question.next), self.engine.is_some()) {
+            if let Err(failure) = self.disk.record(&Change::YieldTo(question.next), self.engine.is_some(), self.app.is_running()) {
                 tracing::warn!(module = self.module.name, %failure, "consent cannot be recorded, so it is not given");
                 return None;
             }
             self.feed(Event::Replica(self.disk.replica()));
+            // It lets nobody in any more: another one follows the history that begins.
+            if let (Phase::Joining | Phase::Second, Some((_, engine))) = (self.machine.phase(), &self.engine) {
+                engine.terminate();
+            }
         }
         self.feed(Event::Consented);
         tracing::info!(module = self.module.name, next = %question.next, "gave way: the other node may go on without this one");

@@ -9,7 +9,7 @@ use fsrepl::node::cover::ReadOnlyCover;
 use fsrepl::node::identity::Identity;
 use fsrepl::node::offline::Offline;
 use fsrepl::node::stale;
-use fsrepl::report::Failure;
+use fsrepl::report::{Failure, FailureKind};
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
@@ -87,8 +87,9 @@ impl Disk {
         }
     }
 
-    /// Records a change, on disk when this returns: by the engine if one runs, else here.
-    pub fn record(&mut self, change: &Change, engine_runs: bool) -> Result<(), Failure> {
+    /// Records a change, on disk when this returns: by the engine if one runs, else here. Not here while the application runs:
+    /// that would take off what a dead engine left over the directory, and the application would go on beneath it.
+    pub fn record(&mut self, change: &Change, engine_runs: bool, app_runs: bool) -> Result<(), Failure> {
         if engine_runs {
             match engine::record(&self.run, &self.module, change) {
                 // The engine's next news say what it is now; until then this is known.
@@ -98,9 +99,13 @@ impl Disk {
                     }
                     return Ok(());
                 }
-                Err(failure) if failure.kind != fsrepl::report::FailureKind::Unreachable => return Err(failure),
+                Err(failure) if failure.kind != FailureKind::Unreachable => return Err(failure),
                 Err(_) => {}
             }
+        }
+        if app_runs {
+            let why = "the application still runs on the directory of an engine that is gone";
+            return Err(Failure::new(FailureKind::Refused, "cannot record a change", why, "it is being stopped"));
         }
         let mut offline = Offline::open(&self.directory, &self.state)?;
         self.identity = Some(offline.change(change)?.clone());

@@ -1,13 +1,18 @@
 //! The engine of the module: starting it, and what its news mean.
 
 use super::Mirror;
+use super::limits::GONE;
 use crate::engine::{Ended, Engine, EngineSpec, HELD, News, RoleSpec, SPEC_SCHEMA, View};
 use crate::failover::{Event, Phase};
 use fsrepl::report::State;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
 
 impl Mirror {
     pub(super) fn start_engine(&mut self, role: RoleSpec) {
+        if !self.application_is_gone() {
+            return self.queue.push_back(Event::EngineDied("what ran on its directory does not end".into()));
+        }
         let spec = self.spec(role);
         self.counter += 1;
         let (number, inputs) = (self.counter, self.inputs.clone());
@@ -69,8 +74,13 @@ impl Mirror {
         }
         self.adopt(&view);
         self.disk.identity.clone_from(&view.identity);
+        let refused = view.refused().then(|| refusal(view.reason.clone()));
         self.view = Some(view);
         self.feed(Event::Replica(self.disk.replica()));
+        // It was told while no daemon was there to hear of it.
+        if let Some(refused) = refused {
+            self.feed(refused);
+        }
     }
 
     /// An engine that was told to serve nobody any more goes, and what ran on it.
@@ -109,9 +119,14 @@ impl Mirror {
         self.feed(Event::Replication(view.session));
     }
 
+    /// What a dead engine left over the directory is taken off by that, so the application has to be gone before.
     pub(super) fn read_disk(&mut self) {
-        self.disk.read();
-        self.guard();
+        if self.application_is_gone() {
+            self.disk.read();
+            self.guard();
+        } else {
+            tracing::error!(module = self.module.name, "the application does not end: what the replica is stays as it was seen last");
+        }
         self.queue.push_back(Event::Replica(self.disk.replica()));
     }
 
@@ -120,6 +135,20 @@ impl Mirror {
         if self.guarded && self.engine.is_none() && !matches!(self.machine.phase(), Phase::Asking | Phase::Promoting) {
             self.disk.guard();
         }
+    }
+
+    /// Without its engine an application must not run: it would find the bare directory beneath the mount, and what it writes
+    /// there would be acknowledged and lost. Kills it, and waits a little. True: nothing of it runs.
+    pub(super) fn application_is_gone(&mut self) -> bool {
+        if self.engine.is_some() || !self.app.is_running() {
+            return true;
+        }
+        self.kill_now();
+        let until = Instant::now() + GONE;
+        while self.app.is_running() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        !self.app.is_running()
     }
 
     pub(super) fn news(&mut self, number: u64, news: News) {

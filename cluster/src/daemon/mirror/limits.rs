@@ -12,6 +12,8 @@ pub const FORCE: Duration = Duration::from_secs(10);
 pub const END_SECONDARY: Duration = Duration::from_secs(8);
 /// For an engine whose application is gone: who still holds its directory is cut off afterwards.
 pub const END_PRIMARY: Duration = Duration::from_secs(5);
+/// For an application whose engine died: SIGKILL, and a look whether anything is left.
+pub const GONE: Duration = Duration::from_secs(2);
 /// For the witness, where an operator overrules it.
 pub const FORCE_WITNESS: Duration = Duration::from_secs(3);
 /// Things that wait for the module's thread.

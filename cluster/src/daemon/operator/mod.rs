@@ -28,6 +28,7 @@ pub(super) fn usage(what: impl Into<String>, why: impl Into<String>, cure: &str)
 
 /// From the local command line: goes where it belongs.
 pub fn answer(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Value, Failure> {
+    wait_loaded(node, verb)?;
     match verb {
         "start" | "stop" | "restart" | "swap" | "promote" | "failover" | "checks" | "reset" | "drain" | "guard" => {
             commands::everywhere(node, verb, args)
@@ -42,8 +43,17 @@ pub fn answer(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Value, Failu
     }
 }
 
+/// A daemon answers before it has loaded its modules, so that a second one finds the socket taken; what concerns modules waits.
+fn wait_loaded(node: &Node, verb: &str) -> Result<(), Failure> {
+    if verb == "ping" || node.wait_loaded() {
+        return Ok(());
+    }
+    Err(refused(format!("cannot {verb}"), format!("the daemon of {} is still starting", node.name()), "try again in a few seconds"))
+}
+
 /// On this node, whoever asks.
 pub fn here(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Value, Failure> {
+    wait_loaded(node, verb)?;
     match verb {
         "start" | "stop" | "stop-all" | "restart" | "swap" | "promote" | "failover" | "checks" | "reset" | "drain" | "guard" => {
             commands::here(node, verb, args)

@@ -1,0 +1,91 @@
+//! What a cluster of the scenarios is like: words of its configuration.
+
+use super::{MODULE, PORT};
+use crate::lab::hand;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// The words that scenarios change.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Detection times.
+    pub profile: &'static str,
+    /// A witness on the hub decides between isolated nodes.
+    pub witness: bool,
+    /// Networks between the nodes: 1 or 2.
+    pub networks: usize,
+    /// Failures of the application that are answered by a restart in place.
+    pub max_restarts: u32,
+    /// The module's check: its `on_failure`.
+    pub check: Option<&'static str>,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup { profile: "lan", witness: false, networks: 1, max_restarts: 3, check: None }
+    }
+}
+
+/// Where everything is.
+pub struct Places<'a> {
+    /// Configuration of one node.
+    pub config: &'a Path,
+    /// What is replicated.
+    pub data: &'a Path,
+    /// Of the cluster, and of the witness.
+    pub keys: [&'a Path; 2],
+    /// Per network, both nodes' addresses.
+    pub networks: &'a [[Ipv4Addr; 2]],
+    /// The witness.
+    pub hub: Ipv4Addr,
+    /// The virtual address.
+    pub address: Ipv4Addr,
+    /// A directory for files `NODE.sick`: the check fails on that node while its file is there.
+    pub sick: &'a Path,
+}
+
+/// Writes the configuration of a node.
+pub fn write(setup: &Setup, places: &Places) {
+    let module = places.config.join("modules").join(MODULE);
+    fs::create_dir_all(&module).expect("create the module's folder");
+    fs::write(places.config.join("cluster.toml"), cluster(setup, places)).expect("write cluster.toml");
+    fs::write(module.join("module.toml"), module_toml(setup, places)).expect("write module.toml");
+    let script = format!("#!/bin/sh\n[ ! -e {}/$UNDERSTUDY_NODE.sick ]\n", places.sick.display());
+    let path: PathBuf = module.join("well");
+    fs::write(&path, script).expect("write the check");
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("make it executable");
+}
+
+fn cluster(setup: &Setup, places: &Places) -> String {
+    let mut text = format!("schema = 1\nname = \"lab\"\nkey_file = \"{}\"\nprofile = \"{}\"\n", places.keys[0].display(), setup.profile);
+    for (number, name) in ["a", "b"].iter().enumerate() {
+        let addresses: Vec<String> = places.networks.iter().map(|network| format!("\"{}\"", network[number])).collect();
+        text += &format!("\n[[node]]\nname = \"{name}\"\naddresses = [{}]\n", addresses.join(", "));
+    }
+    if setup.witness {
+        text +=
+            &format!("\n[quorum]\nkind = \"witness\"\naddress = \"{}:7409\"\nkey_file = \"{}\"\n", places.hub, places.keys[1].display());
+    }
+    text
+}
+
+fn module_toml(setup: &Setup, places: &Places) -> String {
+    let mut text = format!(
+        "schema = 1\nkind = \"mirror\"\nnodes = [\"a\", \"b\"]\n\n[[replicate]]\ndirectory = \"{}\"\n\n\
+         [[virtual_ip]]\naddress = \"{}/24\"\n\n\
+         [application]\nrun = [\"{}\", \"till\", \"{}\", \"0.0.0.0:{PORT}\"]\nmax_restarts = {}\n",
+        places.data.display(),
+        places.address,
+        hand().display(),
+        places.data.display(),
+        setup.max_restarts
+    );
+    if let Some(on_failure) = setup.check {
+        text += &format!(
+            "\n[[check]]\nname = \"well\"\nkind = \"script\"\nscript = \"well\"\ninterval = \"300ms\"\ntimeout = \"300ms\"\non_failure = \"{on_failure}\"\n"
+        );
+    }
+    text
+}
