@@ -1,7 +1,7 @@
 //! The peer wants to go on without this node.
 
 use super::Mirror;
-use crate::failover::{Event, Phase};
+use crate::failover::Event;
 use crate::quorum::{Answer, PeerQuestion, consent};
 use fsrepl::node::change::Change;
 
@@ -25,10 +25,6 @@ impl Mirror {
                 return None;
             }
             self.feed(Event::Replica(self.disk.replica()));
-            // It lets nobody in any more: another one follows the history that begins.
-            if let (Phase::Joining | Phase::Second, Some((_, engine))) = (self.machine.phase(), &self.engine) {
-                engine.terminate();
-            }
         }
         self.feed(Event::Consented);
         tracing::info!(module = self.module.name, next = %question.next, "gave way: the other node may go on without this one");
