@@ -3,9 +3,11 @@
 
 use super::filter::{Filter, FilterError};
 use super::limits;
+use super::members::Member;
 use super::plan::Plan;
 use super::rules::{self, Local};
 use super::settings::Settings;
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -76,11 +78,17 @@ impl Loader {
 }
 
 fn work(mut filter: Filter, settings: &Settings, locals: &[Local], inbox: &Receiver<Job>, outbox: &Sender<Done>) -> Filter {
+    // By server: when the run began whose connections are noted.
+    let mut noted: BTreeMap<Member, u64> = BTreeMap::new();
     for job in inbox {
         let done = match job {
             Job::Load(plan) => {
-                let rules = rules::rules(settings, locals, &plan, filter.chains());
-                let loaded = filter.load(rules);
+                let other_run = |(member, joined): (&Member, &u64)| (noted.get(member) != Some(joined)).then_some(*member);
+                let fresh = plan.joined.iter().filter_map(other_run).collect();
+                let loaded = filter.load(rules::rules(settings, locals, &plan, fresh, filter.chains()));
+                if loaded.is_ok() {
+                    noted.extend(&plan.joined);
+                }
                 Done::Loaded(plan, loaded)
             }
             Job::Renew => Done::Renewed(filter.renew(&rules::lease(settings))),

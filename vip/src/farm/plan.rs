@@ -32,6 +32,8 @@ pub struct Plan {
     pub me: Member,
     /// The other living servers, each with its MAC address for each virtual address.
     pub others: BTreeMap<Member, Vec<Mac>>,
+    /// Since which epoch each living server is in the farm: another one than before means another run of it.
+    pub joined: BTreeMap<Member, u64>,
     /// Does this server answer ARP?
     pub arp: bool,
     /// All buckets that somebody has or had, in order.
@@ -71,7 +73,8 @@ impl Plan {
             }
         }
         let runs = within(&runs, reachable);
-        Plan { stamp: map.stamp, me, others, arp: known.seated && map.arp == Some(me), runs, accepting }
+        let joined = map.seats.iter().map(|seat| (seat.member, seat.joined)).collect();
+        Plan { joined, stamp: map.stamp, me, others, arp: known.seated && map.arp == Some(me), runs, accepting }
     }
 
     /// The owner of a bucket.

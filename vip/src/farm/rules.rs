@@ -11,7 +11,7 @@ mod flow;
 mod leg;
 
 use super::beat::Mac;
-use super::members::Member;
+use super::members::{Member, Members};
 use super::plan::Plan;
 use super::settings::{Protocol, Settings};
 use std::collections::BTreeSet;
@@ -75,12 +75,13 @@ pub fn lease(settings: &Settings) -> String {
 
 /// The rules of a server that is not in the farm yet: nothing that is distributed is taken, no ARP is answered.
 pub fn closed(settings: &Settings, locals: &[Local]) -> Rules {
-    Text::new(settings, locals, None).finish(&BTreeSet::new())
+    Text::new(settings, locals, None).finish(Members::NONE, &BTreeSet::new())
 }
 
-/// The rules for `plan`; `old` are the chains that are there.
-pub fn rules(settings: &Settings, locals: &[Local], plan: &Plan, old: &BTreeSet<String>) -> Rules {
-    Text::new(settings, locals, Some(plan)).finish(old)
+/// The rules for `plan`; `fresh` are servers whose noted connections are those of an earlier run, and over; `old` are
+/// the chains that are there.
+pub fn rules(settings: &Settings, locals: &[Local], plan: &Plan, fresh: Members, old: &BTreeSet<String>) -> Rules {
+    Text::new(settings, locals, Some(plan)).finish(fresh, old)
 }
 
 /// Address families of packets.
@@ -120,7 +121,7 @@ impl<'a> Text<'a> {
         Text { settings, locals, plan, chains: BTreeSet::new(), body: String::new() }
     }
 
-    fn finish(mut self, old: &BTreeSet<String>) -> Rules {
+    fn finish(mut self, fresh: Members, old: &BTreeSet<String>) -> Rules {
         if self.plan.is_some() {
             let _ = writeln!(self.body, "  set {ALIVE} {{ type ether_type; flags timeout; }}");
             self.sets();
@@ -138,6 +139,9 @@ impl<'a> Text<'a> {
             let _ = writeln!(text, "delete chain netdev {table} {chain}");
         }
         let _ = writeln!(text, "table netdev {table} {{\n{}}}", self.body);
+        for set in fresh.iter().flat_map(|member| self.flows(member)) {
+            let _ = writeln!(text, "flush set netdev {table} {set}");
+        }
         text.push_str(&self.questions(&table));
         if self.plan.is_some_and(|plan| plan.arp) {
             text.push_str(&lease(self.settings));

@@ -74,7 +74,7 @@ pub fn settings(servers: usize) -> Settings {
 }
 
 impl Servers {
-    /// `servers` with farm and application, all in the farm, and `clients` more hosts.
+    /// `servers` with farm and application, all in the farm, and `clients` more hosts. The first answers ARP.
     pub fn start(servers: usize, clients: usize) -> Servers {
         let mut all = Servers {
             lan: Lan::new(servers + clients),
@@ -85,7 +85,10 @@ impl Servers {
             cuts: Arc::default(),
             start: Instant::now(),
         };
-        for number in 1..=servers {
+        // Who is there first answers ARP, and goes on doing so.
+        all.boot(1);
+        all.wait_whole(&[1]);
+        for number in 2..=servers {
             all.boot(number);
         }
         all.wait_whole(&(1..=servers).collect::<Vec<_>>());

@@ -32,6 +32,13 @@ impl Text<'_> {
         }
     }
 
+    /// The sets of connections at `member`.
+    pub(super) fn flows(&self, member: Member) -> Vec<String> {
+        let protocols = self.protocols();
+        let of = |family| protocols.iter().map(move |protocol| flow(family, *protocol, member));
+        self.families().into_iter().flat_map(of).collect()
+    }
+
     fn set(&mut self, name: &str, what: &str) {
         let _ = writeln!(self.body, "  set {name} {{ {what}; }}");
     }
