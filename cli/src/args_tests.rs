@@ -145,8 +145,12 @@ fn orders_name_a_module_and_how_long_to_wait() {
     assert!(refused(&["promote", "db", "--accept", "all"]).contains("inconsistent"));
     let Command::Failover(args) = parse(&["failover", "off", "db"]).command else { panic!("a switch") };
     assert_eq!((args.to, args.order.module.as_str()), (Switch::Off, "db"));
-    let Command::Wait(args) = parse(&["wait", "db", "--state", "prim"]).command else { panic!("a wait") };
-    assert_eq!(args.state.word(), "PRIM");
+    for before in [&[][..], &["--state", "/var/lib/x"]] {
+        let Command::Wait(args) = parse(&[before, &["wait", "db", "--state", "prim"]].concat()).command else { panic!("a wait") };
+        assert_eq!(args.wanted(), Some(StateWord::Prim));
+    }
+    assert!(refused(&["wait", "db", "--state", "RUNNING"]).contains("SECOND or UP"));
+    assert!(refused(&["--state", "/var/lib/x", "wait", "db"]).contains("--state"));
     assert!(refused(&["wait", "db"]).contains("--state"));
     assert!(refused(&["swap", "db", "--node", "b"]).contains("--node"));
     assert!(refused(&["status", "--watch", "--check"]).contains("--check"));

@@ -148,9 +148,10 @@ pub struct WaitArgs {
     /// The module, as `understudy status` names it
     #[arg(value_name = "MODULE")]
     pub module: String,
-    /// The state that is waited for
-    #[arg(long, value_name = "STATE", ignore_case = true)]
-    pub state: StateWord,
+    /// The state that is waited for: STOP, WAIT, ALONE, PRIM, SECOND or UP
+    // Here this is no directory, but clap shares it with the option of every command and wants one type of both.
+    #[arg(long, value_name = "STATE", value_parser = state_word, required = true)]
+    pub state: PathBuf,
     /// On this node [default: the one where this is said]
     #[arg(long, value_name = "NODE")]
     pub node: Option<String>,
@@ -160,29 +161,38 @@ pub struct WaitArgs {
 }
 
 /// States of a module on a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateWord {
     /// Stopped
-    #[value(name = "STOP")]
     Stop,
     /// Started, serves nothing
-    #[value(name = "WAIT")]
     Wait,
     /// Serves without a secondary that has everything
-    #[value(name = "ALONE")]
     Alone,
     /// Serves, and the secondary has everything
-    #[value(name = "PRIM")]
     Prim,
     /// Follows, and has everything
-    #[value(name = "SECOND")]
     Second,
     /// A server of a farm, or a service, that serves
-    #[value(name = "UP")]
     Up,
 }
 
+impl WaitArgs {
+    /// The state that is waited for.
+    pub fn wanted(&self) -> Option<StateWord> {
+        StateWord::ALL.into_iter().find(|state| self.state.to_str() == Some(state.word()))
+    }
+}
+
+fn state_word(word: &str) -> Result<PathBuf, String> {
+    let found = StateWord::ALL.into_iter().find(|state| state.word().eq_ignore_ascii_case(word));
+    found.map(|state| state.word().into()).ok_or_else(|| "expected STOP, WAIT, ALONE, PRIM, SECOND or UP".into())
+}
+
 impl StateWord {
+    /// All of them.
+    const ALL: [StateWord; 6] = [StateWord::Stop, StateWord::Wait, StateWord::Alone, StateWord::Prim, StateWord::Second, StateWord::Up];
+
     /// As it is in `status`.
     pub fn word(self) -> &'static str {
         match self {

@@ -13,6 +13,10 @@ const LOOK: Duration = Duration::from_millis(200);
 
 pub fn run(args: &WaitArgs, global: &Global) -> Outcome {
     let started = Instant::now();
+    let wanted = args.wanted().ok_or_else(|| {
+        let why = format!("{} is no state", args.state.display());
+        Failure::new(FailureKind::Usage, "cannot wait", why, "name STOP, WAIT, ALONE, PRIM, SECOND or UP with --state")
+    })?;
     let mut module = node::module(global, &args.module)?;
     let name = args.node.clone().unwrap_or_else(|| module.node.clone());
     if module.on(&name).is_none() {
@@ -27,11 +31,11 @@ pub fn run(args: &WaitArgs, global: &Global) -> Outcome {
     }
     loop {
         let on = module.on(&name).cloned().unwrap_or_default();
-        if arrived(&on, args.state) {
+        if arrived(&on, wanted) {
             return tell(args, &name, &on, started, global);
         }
         if started.elapsed() >= args.timeout {
-            let what = format!("{} is not {} on {name}", args.module, args.state.word());
+            let what = format!("{} is not {} on {name}", args.module, wanted.word());
             let why = format!("it is {} ({}): {}", on.state, on.readiness, on.reason);
             return Err(Failure::new(FailureKind::TimedOut, what, why, format!("see `understudy log {}`", args.module)));
         }
