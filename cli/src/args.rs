@@ -135,7 +135,7 @@ pub enum Command {
     Module(ModuleCommandArgs),
     /// Make a key file for a pair of servers
     Keygen(KeygenArgs),
-    /// Show all of it on this machine: two hosts, 100,000 files, a kill, and nothing lost
+    /// Show all of it on this machine: a cluster of two hosts, 100,000 files, what can go wrong, and nothing lost
     Demo(DemoArgs),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
@@ -365,22 +365,82 @@ pub struct ManArgs {
     pub command: Option<String>,
 }
 
+/// Applications of the demo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DemoApp {
+    Ledger,
+    Postgresql,
+    Mariadb,
+}
+
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
-    /// Leave the surviving host and all files in place, and say how to look at and remove them
+    /// What runs: a ledger application of the demo's own, or a real database server that is installed here
+    #[arg(long, value_enum, value_name = "APP", default_value_t = DemoApp::Ledger)]
+    pub app: DemoApp,
+    /// Leave everything running, and say how to look around and how to remove it
     #[arg(long)]
     pub keep: bool,
     /// How many files the tree has
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
     pub files: u32,
-    /// How long the application runs before its host is killed
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=300))]
+    /// How many seconds the application runs before its host is killed
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub seconds: u64,
 }
 
 /// Processes of the demo: each is this binary, started inside one of the hosts.
 #[derive(Clone, Debug, Subcommand)]
 pub enum DemoPart {
+    /// The first process of a host
+    Host {
+        /// Its name
+        name: String,
+        /// Outlives the demo
+        #[arg(long)]
+        keep: bool,
+    },
+    /// The ledger application as a service
+    Serve {
+        /// Where it keeps its files
+        dir: PathBuf,
+        /// Where clients reach it
+        #[arg(long, value_parser = address)]
+        listen: SocketAddr,
+    },
+    /// Clients of the ledger application; acknowledgements go to standard output
+    Client {
+        /// The application's address
+        #[arg(value_parser = address)]
+        to: SocketAddr,
+        /// How many work at once
+        #[arg(long)]
+        workers: u32,
+    },
+    /// Clients of a database; acknowledgements go to standard output
+    SqlClient {
+        /// Which
+        product: String,
+        /// Its address
+        #[arg(value_parser = address)]
+        to: SocketAddr,
+        /// How many work at once
+        #[arg(long)]
+        workers: u32,
+    },
+    /// Writes a line for everything in a tree
+    List {
+        /// The tree
+        dir: PathBuf,
+    },
+    /// Compares a tree with the digests of what was written
+    CheckTree {
+        /// The tree
+        dir: PathBuf,
+        /// Path and digest of every file
+        #[arg(long)]
+        manifest: PathBuf,
+    },
     /// The ledger application; acknowledgements go to standard output
     Ledger {
         /// Where it keeps its files
@@ -403,16 +463,13 @@ pub enum DemoPart {
         #[arg(long)]
         manifest: PathBuf,
     },
-    /// Compares a replica with what was acknowledged and with the tree's digests
+    /// Compares a ledger with what was acknowledged
     Check {
-        /// The replica
+        /// The ledger's files
         dir: PathBuf,
-        /// What the ledger application recorded
+        /// What its clients recorded
         #[arg(long)]
         acknowledged: PathBuf,
-        /// Path and digest of every file of the tree
-        #[arg(long)]
-        manifest: PathBuf,
     },
 }
 

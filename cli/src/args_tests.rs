@@ -121,7 +121,7 @@ fn help_tells_the_essentials() {
         ("sync", &["NAME", "--timeout", "disks of both"]),
         ("config", &["check", "mistakes"]),
         ("keygen", &["FILE", "key"]),
-        ("demo", &["--keep", "--files", "--seconds"]),
+        ("demo", &["--keep", "--files", "--seconds", "--app", "postgresql", "mariadb"]),
         ("completions", &["SHELL"]),
         ("man", &["COMMAND"]),
     ] {

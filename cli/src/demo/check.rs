@@ -5,7 +5,7 @@
 //! acknowledged operation may have overwritten an earlier one at the same place. Anything else is a loss.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::FileExt;
@@ -79,6 +79,27 @@ pub fn ledger(dir: &Path, acknowledged: &Path, findings: &mut Findings) -> io::R
     Ok(())
 }
 
+/// Compares the rows of a database's table, `(worker, n)`, with what its clients recorded.
+pub fn rows(record: &str, there: &BTreeSet<(u32, u64)>, findings: &mut Findings) -> io::Result<()> {
+    for (id, worker) in &said(record.as_bytes())? {
+        for done in worker.places.values().flatten() {
+            findings.acknowledged += 1;
+            if there.contains(&(*id, done.n)) {
+                findings.found += 1;
+                findings.present += 1;
+            } else {
+                findings.lost += 1;
+                findings.problem(|| format!("transaction {} of worker {id} was acknowledged and is not in the table", done.n));
+            }
+        }
+        if let Some(pending) = &worker.pending {
+            let fate = if there.contains(&(*id, pending.n)) { "is there" } else { "is not there" };
+            findings.in_flight.push(format!("worker {id}, transaction {}: {fate}", pending.n));
+        }
+    }
+    Ok(())
+}
+
 /// What each worker said, in order; anything that makes no sense is an error of the record itself.
 fn said(lines: impl BufRead) -> io::Result<BTreeMap<u32, Worker>> {
     let mut workers: BTreeMap<u32, Worker> = BTreeMap::new();
@@ -96,6 +117,8 @@ fn said(lines: impl BufRead) -> io::Result<BTreeMap<u32, Worker>> {
                 let done = worker.pending.take().filter(|done| n.parse() == Ok(done.n)).ok_or_else(wrong)?;
                 worker.places.entry((file_of(id, &done), done.place)).or_default().push(done);
             }
+            // Who serves it, and that its connection is over: of no meaning here.
+            ["H", ..] | ["X", _] => {}
             _ => return Err(wrong()),
         }
     }

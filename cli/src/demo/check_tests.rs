@@ -146,3 +146,19 @@ fn the_tree_is_compared_whole() {
     assert_eq!((findings.files, findings.files_equal, findings.files_unknown), (1234, 1233, 1));
     assert!(!findings.good() && findings.problems.len() == 2, "{findings:?}");
 }
+
+#[test]
+fn control_a_lost_transaction_is_found() {
+    let digest = "0".repeat(32);
+    let record = format!("H 0 node1\nS 0 0 transaction 0 0 {digest}\nA 0 0 5\nS 0 1 transaction 0 0 {digest}\nA 0 1 5\nS 0 2 transaction 0 0 {digest}\nX 0\n");
+    let compare = |there: &[(u32, u64)]| {
+        let mut findings = Findings::default();
+        check::rows(&record, &there.iter().copied().collect(), &mut findings).expect("a record");
+        findings
+    };
+    let all = compare(&[(0, 0), (0, 1), (0, 2)]);
+    assert!(all.good() && all.acknowledged == 2 && all.in_flight[0].ends_with("is there"), "{all:?}");
+    let lost = compare(&[(0, 1), (1, 0)]);
+    assert_eq!((lost.acknowledged, lost.found, lost.lost), (2, 1, 1));
+    assert!(!lost.good());
+}

@@ -7,15 +7,40 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// Room for the ledger, a journal, and whatever an engine keeps.
 const BASE: u64 = 1 << 30;
+/// How long a dead host's disk is waited for.
+const RELEASE_LOOKS: usize = 500;
+const RELEASE_PAUSE: Duration = Duration::from_millis(20);
 /// Room for a file of the tree and a copy.
 const PER_FILE: u64 = 12 * 1024;
 
-/// Mounts a new disk at `point`. `false`, with nothing left behind, where there are no loop devices:
-/// then the host's data is in the directory itself.
-pub fn attach(host: &Host, image: &Path, point: &Path, files: u32) -> bool {
+/// Mounts a new disk at `point`. `false` where there are no loop devices: then `point` shows the directory `instead`.
+pub fn attach_or(host: &Host, image: &Path, instead: &Path, point: &Path, files: u32) -> bool {
+    if attach(host, image, point, files) {
+        return true;
+    }
+    let _ = fs::create_dir_all(instead);
+    succeeds(host.command("mount").arg("--bind").arg(instead).arg(point));
+    false
+}
+
+/// Mounts a disk that was made before: the host was away.
+pub fn again(host: &Host, image: &Path, instead: &Path, point: &Path) -> bool {
+    if !image.exists() {
+        return succeeds(host.command("mount").arg("--bind").arg(instead).arg(point));
+    }
+    // The kernel lets go of a dead host's mounts in its own time, and a disk must not be mounted twice.
+    let free = || answer(Command::new("losetup").arg("--associated").arg(image)).is_none();
+    (0..RELEASE_LOOKS).any(|_| free() || {
+        std::thread::sleep(RELEASE_PAUSE);
+        false
+    }) && mount(host, image, point)
+}
+
+fn attach(host: &Host, image: &Path, point: &Path, files: u32) -> bool {
     let size = BASE + u64::from(files) * PER_FILE;
     let made = File::create(image).and_then(|file| file.set_len(size)).is_ok() && format(image, files);
     let mounted = made && mount(host, image, point);

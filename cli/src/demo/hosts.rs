@@ -1,19 +1,21 @@
-//! Two hosts on one machine: own network, mounts, processes and host name each, and a cable between them.
+//! Hosts on one machine: own network, mounts, processes and host name each.
 //!
 //! The namespaces have no names. A host lives as long as its first process, which ends when the
 //! demo does, however that happens: nothing is left to remove.
 
-use super::failed;
+use super::{failed, init};
 use fsrepl::report::{Failure, FailureKind};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Both ends see the cable as this.
-const INTERFACE: &str = "eth0";
 const NAMESPACES: [&str; 5] = ["--mount", "--uts", "--ipc", "--net", "--pid"];
+/// A process that is being made while its host is paused is found in the next round.
+const PAUSE_ROUNDS: usize = 20;
 
 /// What the demo needs from the machine, checked before anything is made.
 pub fn prerequisites() -> Result<(), Failure> {
@@ -25,17 +27,18 @@ pub fn prerequisites() -> Result<(), Failure> {
             return Err(missing(&format!("`{program}` is not there"), &format!("install it: apt install {package}")));
         }
     }
-    if !std::path::Path::new("/dev/fuse").exists() {
+    if !Path::new("/dev/fuse").exists() {
         return Err(missing("/dev/fuse is not there", "load it: modprobe fuse"));
     }
     Ok(())
 }
 
-fn missing(why: &str, cure: &str) -> Failure {
+/// Something of the machine is not there.
+pub fn missing(why: &str, cure: &str) -> Failure {
     Failure::new(FailureKind::Failed, "the demo cannot run", why, cure)
 }
 
-/// One of the two hosts.
+/// One host.
 pub struct Host {
     name: &'static str,
     /// `unshare`, the parent of the host's first process.
@@ -45,24 +48,20 @@ pub struct Host {
 }
 
 impl Host {
-    /// With `keep`, the host outlives this process.
-    pub fn start(name: &'static str, keep: bool) -> Result<Host, Failure> {
-        let wait = if keep { "sleep infinity" } else { "cat" };
-        let script = format!("echo {name} >/proc/sys/kernel/hostname; ip link set lo up; echo up; exec {wait} >/dev/null");
-        let mut holder = Command::new("unshare")
-            .args(NAMESPACES)
-            .args(["--fork", "--kill-child", "--mount-proc", "sh", "-c", &script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .map_err(failed("cannot make a host"))?;
+    /// With `keep`, the host can outlive this process.
+    pub fn start(name: &'static str, exe: &Path, keep: bool) -> Result<Host, Failure> {
+        let mut command = Command::new("unshare");
+        command.args(NAMESPACES).args(["--fork", "--kill-child", "--mount-proc"]).arg(exe).args(["demo-part", "host", name]);
+        if keep {
+            command.arg("--keep");
+        }
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+        let mut holder = command.spawn().map_err(failed("cannot make a host"))?;
         let mut up = String::new();
         if let Some(out) = holder.stdout.take() {
             BufReader::new(out).read_line(&mut up).map_err(failed("cannot make a host"))?;
         }
-        match first_child(&holder).filter(|_| up == "up\n") {
+        match first_child(&holder).filter(|_| up == init::UP) {
             Some(init) => Ok(Host { name, holder, init, keep: false }),
             None => {
                 let _ = holder.kill();
@@ -70,6 +69,10 @@ impl Host {
                 Err(missing("namespaces are refused", "run it as root, outside of restricted containers"))
             }
         }
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 
     /// A command that runs inside this host, in a process group of its own: a terminal's interrupt
@@ -93,23 +96,40 @@ impl Host {
         let _ = self.holder.wait();
     }
 
+    /// SIGSTOP to every process of the host.
+    pub fn pause(&self) {
+        let mut paused = Vec::new();
+        for _ in 0..PAUSE_ROUNDS {
+            let new: Vec<Pid> = self.processes().into_iter().filter(|pid| !paused.contains(pid)).collect();
+            if new.is_empty() {
+                break;
+            }
+            for &pid in &new {
+                let _ = kill_process(pid, Signal::STOP);
+            }
+            paused.extend(new);
+        }
+    }
+
+    /// SIGCONT to every process of the host.
+    pub fn resume(&self) {
+        for pid in self.processes() {
+            let _ = kill_process(pid, Signal::CONT);
+        }
+    }
+
+    /// All processes of the host but its first, which runs nothing.
+    fn processes(&self) -> Vec<Pid> {
+        let space = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let Some(own) = space(self.pid()) else { return Vec::new() };
+        let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        pids.filter(|&pid| pid != self.pid() && space(pid).is_some_and(|of: PathBuf| of == own)).filter_map(Pid::from_raw).collect()
+    }
+
     /// From now on the host outlives the demo.
     pub fn keep(&mut self) {
         self.keep = true;
-    }
-
-    /// Cuts the cable at this end.
-    pub fn link_down(&self) {
-        let _ = self.ip(&["link", "set", INTERFACE, "down"]);
-    }
-
-    fn link_up(&self, address: &str) -> Result<(), Failure> {
-        self.ip(&["address", "add", &format!("{address}/24"), "dev", INTERFACE])?;
-        self.ip(&["link", "set", INTERFACE, "up"])
-    }
-
-    fn ip(&self, args: &[&str]) -> Result<(), Failure> {
-        ip(self.command("ip").args(args), self.name)
     }
 }
 
@@ -121,36 +141,13 @@ impl Drop for Host {
     }
 }
 
-/// Lays a cable between two hosts.
-pub fn connect(a: &Host, address_a: &str, b: &Host, address_b: &str) -> Result<(), Failure> {
-    let (pid_a, pid_b) = (a.pid().to_string(), b.pid().to_string());
-    let add = ["link", "add", INTERFACE, "netns", &pid_a, "type", "veth", "peer", "name", INTERFACE, "netns", &pid_b];
-    ip(Command::new("ip").args(add), "this machine")?;
-    a.link_up(address_a)?;
-    b.link_up(address_b)
-}
-
-fn ip(command: &mut Command, place: &str) -> Result<(), Failure> {
-    let output = command.output().map_err(failed("cannot run `ip`"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Failure::new(
-        FailureKind::Failed,
-        format!("cannot connect the hosts (`ip` on {place})"),
-        why,
-        "check that the kernel has veth (modprobe veth)",
-    ))
-}
-
 /// `unshare` forks once; `/proc/PID/task/PID/children` would need a kernel option.
 fn first_child(parent: &Child) -> Option<Pid> {
     let wanted = format!("PPid:\t{}", parent.id());
-    let processes = std::fs::read_dir("/proc").ok()?;
+    let processes = fs::read_dir("/proc").ok()?;
     processes.flatten().find_map(|entry| {
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-        let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+        let status = fs::read_to_string(entry.path().join("status")).ok()?;
         status.lines().any(|line| line == wanted).then(|| Pid::from_raw(pid)).flatten()
     })
 }

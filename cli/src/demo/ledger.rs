@@ -56,73 +56,90 @@ pub fn run(dir: &Path, workers: u32, until: Until, out: impl Write + Send) -> io
 
 struct Worker {
     id: u32,
-    dir: PathBuf,
-    slots: File,
-    log: File,
+    store: Store,
     log_end: u64,
 }
 
+/// The files of one worker.
+pub struct Store {
+    id: u32,
+    dir: PathBuf,
+    slots: File,
+    log: File,
+}
+
 /// An operation before it is done.
-struct Operation {
-    kind: &'static str,
-    place: u64,
-    record: Vec<u8>,
+pub struct Operation {
+    /// See above.
+    pub kind: &'static str,
+    /// See above.
+    pub place: u64,
+    /// What is written.
+    pub record: Vec<u8>,
 }
 
 impl Worker {
     fn open(dir: &Path, id: u32) -> io::Result<Worker> {
-        let slots = OpenOptions::new().create_new(true).write(true).open(dir.join(format!("slots-{id}")))?;
-        let log = OpenOptions::new().create_new(true).append(true).open(dir.join(format!("log-{id}")))?;
-        Ok(Worker { id, dir: dir.into(), slots, log, log_end: 0 })
+        Ok(Worker { id, store: Store::open(dir, id)?, log_end: 0 })
     }
 
     fn run(&mut self, until: Until, out: &Mutex<impl Write>) -> io::Result<()> {
         let mut said = String::new();
         let mut n = 0;
         while !until.reached(n) {
-            let operation = self.plan(n);
-            let _ = writeln!(said, "{}", self.announce(n, &operation));
+            let operation = plan(self.id, n, &mut self.log_end);
+            let _ = writeln!(said, "{}", announce(self.id, n, &operation));
             say(out, &mut said)?;
             let start = Instant::now();
-            self.perform(&operation)?;
+            self.store.perform(operation.kind, operation.place, &operation.record)?;
             // Goes out with the next announcement: one write for both.
             let _ = writeln!(said, "A {} {n} {}", self.id, start.elapsed().as_nanos());
             n += 1;
         }
         say(out, &mut said)
     }
+}
 
-    fn plan(&self, n: u64) -> Operation {
-        let (kind, place, length) = match n % 10 {
-            _ if n % DURABLE_EVERY == DURABLE_EVERY - 1 => ("durable", slot_of(n), SLOT),
-            0..=5 => ("slot", slot_of(n), SLOT),
-            6..=8 => ("append", self.log_end, 100 + (n * 37 % 800) as usize),
-            _ => ("publish", n / 10 % DOCUMENTS, 1024 + (n * 101 % 12_000) as usize),
-        };
-        Operation { kind, place, record: record(self.id, n, length) }
+/// What worker `id` does as its operation `n`. `log_end`: where its log ends, and will end then.
+pub fn plan(id: u32, n: u64, log_end: &mut u64) -> Operation {
+    let (kind, place, length) = match n % 10 {
+        _ if n % DURABLE_EVERY == DURABLE_EVERY - 1 => ("durable", slot_of(n), SLOT),
+        0..=5 => ("slot", slot_of(n), SLOT),
+        6..=8 => ("append", *log_end, 100 + (n * 37 % 800) as usize),
+        _ => ("publish", n / 10 % DOCUMENTS, 1024 + (n * 101 % 12_000) as usize),
+    };
+    if kind == "append" {
+        *log_end += length as u64;
+    }
+    Operation { kind, place, record: record(id, n, length) }
+}
+
+/// The line before an operation.
+pub fn announce(id: u32, n: u64, operation: &Operation) -> String {
+    let record = &operation.record;
+    let digest = &record[record.len() - DIGEST..];
+    let mut line = format!("S {id} {n} {} {} {} ", operation.kind, operation.place, record.len());
+    digest.iter().for_each(|byte| {
+        let _ = write!(line, "{byte:02x}");
+    });
+    line
+}
+
+impl Store {
+    /// New files in `dir`.
+    pub fn open(dir: &Path, id: u32) -> io::Result<Store> {
+        let slots = OpenOptions::new().create_new(true).write(true).open(dir.join(format!("slots-{id}")))?;
+        let log = OpenOptions::new().create_new(true).append(true).open(dir.join(format!("log-{id}")))?;
+        Ok(Store { id, dir: dir.into(), slots, log })
     }
 
-    fn announce(&self, n: u64, operation: &Operation) -> String {
-        let record = &operation.record;
-        let digest = &record[record.len() - DIGEST..];
-        let mut line = format!("S {} {n} {} {} {} ", self.id, operation.kind, operation.place, record.len());
-        digest.iter().for_each(|byte| {
-            let _ = write!(line, "{byte:02x}");
-        });
-        line
-    }
-
-    fn perform(&mut self, operation: &Operation) -> io::Result<()> {
-        let record = &operation.record;
-        match operation.kind {
-            "append" => {
-                self.log.write_all(record)?;
-                self.log_end += record.len() as u64;
-                Ok(())
-            }
-            "publish" => self.publish(operation.place, record),
+    /// Does it; when it returns, the operating system has acknowledged it.
+    pub fn perform(&mut self, kind: &str, place: u64, record: &[u8]) -> io::Result<()> {
+        match kind {
+            "append" => self.log.write_all(record),
+            "publish" => self.publish(place, record),
             kind => {
-                self.slots.write_all_at(record, operation.place)?;
+                self.slots.write_all_at(record, place)?;
                 if kind == "durable" { self.slots.sync_data() } else { Ok(()) }
             }
         }

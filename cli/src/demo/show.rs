@@ -1,6 +1,7 @@
 //! What the demo prints: a story for people, one object for machines.
 
 use super::acknowledged::Latencies;
+use super::app::App;
 use super::check::Findings;
 use crate::output;
 use serde_json::{Value, json};
@@ -8,20 +9,33 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 /// Columns of the latency table, in the order of what people care about.
-const KINDS: [(&str, &str); 4] = [("slot", "write 4 KiB"), ("append", "append"), ("publish", "publish"), ("durable", "write+fdatasync")];
+const KINDS: [(&str, &str); 5] = [
+    ("slot", "write 4 KiB"),
+    ("append", "append"),
+    ("publish", "publish"),
+    ("durable", "write+fdatasync"),
+    ("transaction", "transaction"),
+];
+/// Width of a column.
+const COLUMN: usize = 17;
 
 /// Prints, or with `--json` only collects.
 pub struct Show {
     json: bool,
     terminal: bool,
+    bold: bool,
+    /// Shown columns.
+    kinds: std::ops::Range<usize>,
     summary: serde_json::Map<String, Value>,
 }
 
 impl Show {
-    pub fn new(json: bool) -> Show {
+    pub fn new(json: bool, app: App) -> Show {
         let mut summary = serde_json::Map::new();
         summary.insert("schema".into(), output::SCHEMA.into());
-        Show { json, terminal: std::io::stdout().is_terminal(), summary }
+        let out = std::io::stdout();
+        let kinds = if app == App::Ledger { 0..4 } else { 4..5 };
+        Show { json, terminal: out.is_terminal(), bold: crate::logging::colours(&out), kinds, summary }
     }
 
     /// A fact for machines.
@@ -34,6 +48,12 @@ impl Show {
         if !self.json {
             output::line(line.as_ref());
         }
+    }
+
+    /// The title of a step.
+    pub fn head(&self, title: impl AsRef<str>) {
+        let title = title.as_ref();
+        self.say(if self.bold { format!("\n\x1b[1m{title}\x1b[0m") } else { format!("\n{title}") });
     }
 
     /// A step of the story: label and what happened.
@@ -58,7 +78,7 @@ impl Show {
 
     /// Heading of the latency table.
     pub fn latency_heading(&self) {
-        let kinds: String = KINDS.iter().map(|(_, title)| format!("{title:>18}")).collect();
+        let kinds: String = KINDS[self.kinds.clone()].iter().map(|(_, title)| format!("{title:>COLUMN$}")).collect();
         self.say(format!("{:<14}{:>9}{:>13}{kinds}", "µs p50 / p99", "per s", "acknowledged"));
     }
 
@@ -66,14 +86,14 @@ impl Show {
     pub fn latency_row(&self, label: &str, window: &Latencies, time: Duration, acknowledged: u64) {
         let count: u64 = window.values().map(super::latency::Histogram::total).sum();
         let rate = count as f64 / time.as_secs_f64().max(0.001);
-        let kinds: String = KINDS.iter().map(|(kind, _)| format!("{:>18}", cell(window, kind))).collect();
+        let kinds: String = KINDS[self.kinds.clone()].iter().map(|(kind, _)| format!("{:>COLUMN$}", cell(window, kind))).collect();
         self.say(format!("{label:<14}{:>9}{:>13}{kinds}", thousands(rate as u64), thousands(acknowledged)));
     }
 
     /// The proof.
-    pub fn findings(&mut self, findings: &Findings) {
+    pub fn findings(&self, unit: &str, findings: &Findings) {
         self.step(
-            "Ledger",
+            unit,
             format!(
                 "acknowledged {}   found {}   lost {}",
                 thousands(findings.acknowledged),
@@ -82,31 +102,27 @@ impl Show {
             ),
         );
         let overwritten = findings.found - findings.present;
-        self.step(
-            "",
-            format!("{} are there byte for byte, {} were overwritten by later ones", thousands(findings.present), thousands(overwritten)),
-        );
-        for fate in &findings.in_flight {
-            self.step("", format!("in flight, never acknowledged: {fate}"));
+        if overwritten > 0 {
+            let (present, overwritten) = (thousands(findings.present), thousands(overwritten));
+            self.step("", format!("{present} are there byte for byte, {overwritten} were overwritten by later ones"));
         }
-        self.step(
-            "Tree",
-            format!(
-                "{} of {} files equal by BLAKE3, {} unknown",
-                thousands(findings.files_equal),
-                thousands(findings.files),
-                findings.files_unknown
-            ),
-        );
+        if !findings.in_flight.is_empty() {
+            self.step("", format!("{} were in flight when the connection was lost, and never acknowledged", findings.in_flight.len()));
+        }
         for problem in &findings.problems {
             self.step("PROBLEM", output::one_line(problem));
         }
-        self.fact("result", json!(findings));
     }
 
     /// What a demo on one machine cannot show, and how to see it on two.
-    pub fn limits(&self) {
+    pub fn limits(&self, app: App, took: Duration) {
+        self.say(format!("\nAcknowledged {} lost: 0. Shown in {:.0} s; everything is removed at the end.", app.unit(), took.as_secs_f64()));
         self.say(NOT_SHOWN);
+        self.say(match app {
+            App::Ledger => MODULE_OF_YOURS.to_owned(),
+            App::Sql(product) => format!("  A    understudy module create app --from {} --set address=10.0.0.100/24", product.word()),
+        });
+        self.say(START);
     }
 
     /// The object for machines.
@@ -118,15 +134,26 @@ impl Show {
 }
 
 const NOT_SHOWN: &str = "
-Not shown: both hosts are this one machine with one disk and one kernel, and each host's disk is a file on
-it, so the latencies are not those of two servers (fdatasync least of all); the host died by SIGKILL, not by
-a power cut; and nobody took over yet: the surviving host has the data, starting the application is up to you.
+Not shown: this is one machine with one disk and one kernel, so the times are not those of two servers (fdatasync
+least of all), and nobody cut the power: the host died by SIGKILL.
 
-The same on two servers, A (10.0.0.1) and B (10.0.0.2), as root:
-  A   understudy keygen /root/pair.key            then copy that file to B
-  B   understudy receive /srv/data --listen 10.0.0.2:7400 --key /root/pair.key
-  A   understudy mount /srv/data --to 10.0.0.2:7400 --key /root/pair.key
-  A   run the application on /srv/data, look with `understudy status`, and pull the plug";
+The same on two servers, A (10.0.0.1) and B (10.0.0.2), as root; a third host W (10.0.0.9) lets one of them go on
+when they have lost each other:
+  A    understudy keygen /etc/understudy/cluster.key
+  A    understudy keygen /etc/understudy/witness.key
+  A    write /etc/understudy/cluster.toml: the example in docs/configuration.md with your addresses";
+const MODULE_OF_YOURS: &str = "  A    understudy module create app --from mirror --set directory=/srv/data --set address=10.0.0.100/24";
+const START: &str = "  A    scp -rp /etc/understudy 10.0.0.2:/etc/
+  A    scp -p /etc/understudy/witness.key 10.0.0.9:/etc/understudy/witness/
+  W    understudy witness --listen 10.0.0.9:7409 --keys /etc/understudy/witness
+  A,B  understudy daemon
+  A    understudy start app
+  A    understudy promote app --accept first      A has the good data; now pull A's plug";
+
+/// For people.
+pub fn milliseconds(time: Duration) -> String {
+    format!("{} ms", thousands(time.as_millis() as u64))
+}
 
 /// p50 / p99 in microseconds, for machines.
 pub fn latencies_json(latencies: &Latencies) -> Value {
