@@ -1,7 +1,7 @@
 //! What the table in memory and the one on disk disagree about.
 
 use crate::id::ObjectId;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// What happened to an object since it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,12 @@ impl Changes {
     /// Whether the object is gone, whatever the disk says.
     pub(super) fn gone(&self, id: ObjectId) -> bool {
         self.pending.get(&id.0).or_else(|| self.writing.get(&id.0)) == Some(&Change::Gone)
+    }
+
+    /// All that are gone, whatever the disk says.
+    pub(super) fn all_gone(&self) -> FxHashSet<u64> {
+        let both = self.pending.keys().chain(self.writing.keys());
+        both.copied().filter(|id| self.gone(ObjectId(*id))).collect()
     }
 
     /// Whether memory has something that the disk has not.

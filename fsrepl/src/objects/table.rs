@@ -407,8 +407,12 @@ impl Table {
                 shard.read().iter().filter(|(id, _)| (first.0..=last.0).contains(id)).for_each(|(id, entry)| see(*id, entry));
             }
         }
+        // What is gone may still be on the disk that is read, and written away by the time it is looked for below.
+        let gone = self.changes.lock().all_gone();
         for (id, kind) in self.read(|store| store.kinds(first.0..=last.0)) {
-            known.entry(id.0).or_insert(kind);
+            if !gone.contains(&id.0) {
+                known.entry(id.0).or_insert(kind);
+            }
         }
         let changes = self.changes.lock();
         for id in dropped {
