@@ -96,6 +96,10 @@ pub enum Command {
     Checks(SwitchArgs),
     /// Forget the failures that were counted of a module
     Reset(OrderArgs),
+    /// Cover the directories of a stopped module again, so that nobody changes one copy
+    Guard(OrderArgs),
+    /// Open the directories of a stopped module to edit; the next start brings the changes to the other node
+    Unguard(OrderArgs),
     /// Take a server of a farm out: it gets no new clients
     Drain(OrderArgs),
     /// Take a server of a farm in again

@@ -44,6 +44,8 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Failover(args) => switch::failover(args, global),
         Command::Checks(args) => switch::checks(args, global),
         Command::Reset(args) => switch::reset(args, global),
+        Command::Guard(args) => switch::guard(args, true, global),
+        Command::Unguard(args) => switch::guard(args, false, global),
         Command::Drain(args) => switch::drain(args, true, global),
         Command::Undrain(args) => switch::drain(args, false, global),
         Command::Wait(args) => wait::run(args, global),

@@ -40,6 +40,20 @@ pub fn drain(args: &OrderArgs, drained: bool, global: &Global) -> Outcome {
     One { verb: "drain", typed: typed.into(), order: &order, on: Some(drained), done, tries: false }.carry(global)
 }
 
+/// Without a node: on all of them.
+pub fn guard(args: &OrderArgs, covered: bool, global: &Global) -> Outcome {
+    let module = node::module(global, &args.module)?;
+    if !module.is_mirror() {
+        let why = format!("it is a {}, and only mirrors have replicated directories", module.kind);
+        return Err(Failure::new(FailureKind::Usage, format!("cannot do that with {}", args.module), why, "name a mirror"));
+    }
+    let (typed, done) = match covered {
+        true => ("guard", "its directories are covered while it is stopped"),
+        false => ("unguard", "its directories are open to edit while it is stopped"),
+    };
+    One { verb: "guard", typed: typed.into(), order: args, on: Some(covered), done, tries: false }.carry(global)
+}
+
 fn words(verb: &str, to: Switch) -> String {
     format!("{verb} {}", if to == Switch::On { "on" } else { "off" })
 }
