@@ -69,7 +69,7 @@ pub fn settings(servers: usize) -> Settings {
         farm.rules.push(Rule { name: format!("rule-{port}"), protocol, port, affinity });
     }
     // Beats come late on a machine with much else to do; what is tested here is not how soon a loss is seen.
-    farm.lost_after = Duration::from_millis(1_500);
+    farm.lost_after = Duration::from_secs(4);
     farm
 }
 
