@@ -193,7 +193,8 @@ pub(super) fn start(
         }
     })?;
     thread("supervisor", move || {
-        let mut supervisor = Supervisor { shared, losses, first: Some(first), epoch: 0, began: Instant::now(), failing: None, stuck: 0 };
+        let mut supervisor =
+            Supervisor { shared, losses, first: Some(first), epoch: 0, began: Instant::now(), failing: None, stuck: 0, kept: false };
         if let Err(failure) = supervisor.run() {
             let shared = &supervisor.shared;
             shared.primary.refuse(rustix::io::Errno::IO);
@@ -264,6 +265,8 @@ struct Supervisor {
     failing: Option<String>,
     /// Resyncs in a row that stood still.
     stuck: u32,
+    /// What an earlier run left in memory is on this disk.
+    kept: bool,
 }
 
 impl Supervisor {
@@ -346,10 +349,11 @@ impl Supervisor {
             let _ = first.send(First::Agreed);
         }
         let progress = Arc::new(Progress::default());
-        *shared.progress.lock() = Some(progress.clone());
         if self.failing.is_none() {
             shared.status.set(State::Alone, Data::Uptodate, reason, "resync");
         }
+        self.keep_what_was_followed(&shared);
+        *shared.progress.lock() = Some(progress.clone());
         let in_sync = self.resync(&shared, &progress, connected.bulk, connected.welcome.compare);
         *shared.progress.lock() = None;
         if let Some(in_sync) = in_sync {
@@ -357,6 +361,18 @@ impl Supervisor {
         }
         let doing = *progress.doing.lock();
         self.after_loss(&shared, doing)
+    }
+
+    /// What this node was sent while it followed is marked on the sender alone, whose marks end with the resync: it has to
+    /// be on this disk before. Once in a run: what this run changes it marks itself. Ends the session where the disk refuses.
+    fn keep_what_was_followed(&mut self, shared: &Shared) {
+        if self.kept {
+            return;
+        }
+        match crate::sys::syncfs(&shared.root) {
+            Ok(()) => self.kept = true,
+            Err(why) => shared.primary.drop_peer(format!("this node's disk cannot be flushed: {why}"), "disk"),
+        }
     }
 
     /// Runs the resync; gives the channel on which the secondary's last word comes.

@@ -8,6 +8,7 @@ mod directory_in_use;
 mod disk_full_primary;
 mod disk_full_secondary;
 mod exchange;
+mod followed_then_led;
 mod histories;
 mod initial_copy;
 mod kill9_primary;
