@@ -40,10 +40,24 @@ pub fn start_all(node: &Arc<Node>) {
         Ok(names) => names,
         Err(problem) => return tracing::error!(%problem, "the modules cannot be listed"),
     };
+    remove_stale_rules(node, &names);
     for name in names {
         if let Err(why) = start(node, &name) {
             tracing::error!(module = name, why, "the module is not loaded");
         }
+    }
+}
+
+/// Rules that a killed daemon left would go on sharing traffic with servers that nobody watches.
+fn remove_stale_rules(node: &Node, names: &[String]) {
+    let farm = |name: &String| config::load_module(&node.config, name, &node.cluster).is_ok_and(|module| module.kind == ModuleKind::Farm);
+    if !names.iter().any(farm) {
+        return;
+    }
+    match vip::farm::filter::remove_stale("nft", &[]) {
+        Ok(removed) if removed.is_empty() => {}
+        Ok(removed) => tracing::warn!(?removed, "rules of a farm that a dead daemon left were removed"),
+        Err(why) => tracing::warn!(%why, "whether a dead daemon left rules of a farm cannot be seen"),
     }
 }
 
