@@ -1,6 +1,6 @@
 //! Virtual IP addresses: [`manager::Manager`] is what a daemon uses. Beneath it: the frames that tell a network
 //! where an address is now ([`announce`]), putting addresses on interfaces and taking them away ([`address`]),
-//! and finding interfaces ([`interface`]).
+//! and finding interfaces ([`interface`]). A farm shares one address among several servers: [`farm`].
 
 pub mod address;
 pub mod announce;
