@@ -382,6 +382,9 @@ pub struct DemoArgs {
     /// What runs: a ledger application of the demo's own, or a real database server that is installed here
     #[arg(long, value_enum, value_name = "APP", default_value_t = DemoApp::Ledger)]
     pub app: DemoApp,
+    /// How soon the nodes miss each other: `lan`, or `virtual` on a machine that is too busy for that
+    #[arg(long, value_name = "PROFILE", default_value = "lan", value_parser = ["fast", "lan", "virtual", "wan"])]
+    pub profile: String,
     /// Leave everything running, and say how to look around and how to remove it
     #[arg(long)]
     pub keep: bool,

@@ -150,7 +150,9 @@ fn the_tree_is_compared_whole() {
 #[test]
 fn control_a_lost_transaction_is_found() {
     let digest = "0".repeat(32);
-    let record = format!("H 0 node1\nS 0 0 transaction 0 0 {digest}\nA 0 0 5\nS 0 1 transaction 0 0 {digest}\nA 0 1 5\nS 0 2 transaction 0 0 {digest}\nX 0\n");
+    let record = format!(
+        "H 0 node1\nS 0 0 transaction 0 0 {digest}\nA 0 0 5\nS 0 1 transaction 0 0 {digest}\nA 0 1 5\nS 0 2 transaction 0 0 {digest}\nX 0\n"
+    );
     let compare = |there: &[(u32, u64)]| {
         let mut findings = Findings::default();
         check::rows(&record, &there.iter().copied().collect(), &mut findings).expect("a record");

@@ -4,8 +4,8 @@
 //! one connection: after a loss the next one writes files of its own, so that what was acknowledged before can be
 //! compared while work goes on. Ends when its input does.
 
-use super::ledger::{announce, plan};
 use super::failed;
+use super::ledger::{announce, plan};
 use fsrepl::node::options::Outcome;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

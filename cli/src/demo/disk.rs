@@ -34,9 +34,11 @@ pub fn again(host: &Host, image: &Path, instead: &Path, point: &Path) -> bool {
     }
     // The kernel lets go of a dead host's mounts in its own time, and a disk must not be mounted twice.
     let free = || answer(Command::new("losetup").arg("--associated").arg(image)).is_none();
-    (0..RELEASE_LOOKS).any(|_| free() || {
-        std::thread::sleep(RELEASE_PAUSE);
-        false
+    (0..RELEASE_LOOKS).any(|_| {
+        free() || {
+            std::thread::sleep(RELEASE_PAUSE);
+            false
+        }
     }) && mount(host, image, point)
 }
 

@@ -168,7 +168,12 @@ impl Interrupt {
     fn check(&self) -> Outcome {
         if self.0.load(Ordering::Relaxed) {
             let why = "a signal asked it to end";
-            return Err(Failure::new(FailureKind::Failed, "the demo was interrupted", why, "all it made was removed, unless it is to be kept"));
+            return Err(Failure::new(
+                FailureKind::Failed,
+                "the demo was interrupted",
+                why,
+                "all it made was removed, unless it is to be kept",
+            ));
         }
         Ok(())
     }

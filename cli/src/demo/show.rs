@@ -9,13 +9,8 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 /// Columns of the latency table, in the order of what people care about.
-const KINDS: [(&str, &str); 5] = [
-    ("slot", "write 4 KiB"),
-    ("append", "append"),
-    ("publish", "publish"),
-    ("durable", "write+fdatasync"),
-    ("transaction", "transaction"),
-];
+const KINDS: [(&str, &str); 5] =
+    [("slot", "write 4 KiB"), ("append", "append"), ("publish", "publish"), ("durable", "write+fdatasync"), ("transaction", "transaction")];
 /// Width of a column.
 const COLUMN: usize = 17;
 

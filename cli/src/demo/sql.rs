@@ -139,7 +139,8 @@ fn done(output: std::io::Result<Output>, what: &'static str) -> Result<String, F
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let why = String::from_utf8_lossy(&output.stderr).lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned();
+    let why =
+        String::from_utf8_lossy(&output.stderr).lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned();
     Err(Failure::new(FailureKind::Failed, what, why, "see that the package is complete"))
 }
 

@@ -48,17 +48,17 @@ impl Stage {
         let first = Node::make(work.path().join("node1"), 0, &places, &outside)?;
         let second = Node::make(work.path().join("node2"), 1, &places, &outside)?;
         let mut stage = Stage { nodes: [first, second], outside, witness: None, places, interrupt, work };
-        stage.configure()?;
+        stage.configure(&args.profile)?;
         stage.start_witness()?;
         Ok(stage)
     }
 
-    fn configure(&self) -> Outcome {
+    fn configure(&self, profile: &str) -> Outcome {
         engine::keygen(&self.places.config.join("cluster.key"))?;
         engine::keygen(&self.places.config.join("witness.key"))?;
         let cannot = failed("cannot write the demo's configuration");
         fs::copy(self.places.config.join("witness.key"), self.path("keys").join("demo.key")).map_err(cannot)?;
-        fs::write(self.places.config.join("cluster.toml"), cluster_toml()).map_err(cannot)
+        fs::write(self.places.config.join("cluster.toml"), cluster_toml(profile)).map_err(cannot)
     }
 
     /// The module's folder.
@@ -107,7 +107,8 @@ impl Stage {
         }
         show.say(format!("  outside   nsenter -t {} -a sh             witness, clients, switches", self.outside.pid()));
         show.say(format!("  config    {}   program {exe}", self.places.config.display()));
-        let pids: Vec<String> = [&self.nodes[0].host, &self.nodes[1].host, &self.outside].iter().map(|host| host.pid().to_string()).collect();
+        let pids: Vec<String> =
+            [&self.nodes[0].host, &self.nodes[1].host, &self.outside].iter().map(|host| host.pid().to_string()).collect();
         show.say(format!("Remove all:  kill -9 {}; sleep 2; rm -r {work}", pids.join(" ")));
         self.nodes.iter_mut().for_each(|node| node.host.keep());
         self.outside.keep();
@@ -125,13 +126,13 @@ impl Drop for Stage {
     }
 }
 
-fn cluster_toml() -> String {
+fn cluster_toml(profile: &str) -> String {
     let node = |number: usize| {
         let (first, second) = (wires::address(0, number), wires::address(1, number));
         format!("[[node]]\nname = \"node{}\"\naddresses = [\"{first}\", \"{second}\"]\n\n", number + 1)
     };
     let quorum = format!("[quorum]\nkind = \"witness\"\naddress = \"{WITNESS}\"\nkey_file = \"witness.key\"\n");
-    format!("schema = 1\nname = \"demo\"\nkey_file = \"cluster.key\"\nprofile = \"lan\"\n\n{}{}{quorum}", node(0), node(1))
+    format!("schema = 1\nname = \"demo\"\nkey_file = \"cluster.key\"\nprofile = \"{profile}\"\n\n{}{}{quorum}", node(0), node(1))
 }
 
 /// A failure of the demo's own promise.

@@ -1,8 +1,8 @@
 //! Three networks: two between the nodes, and one where the witness and the clients are. Their switches are in the
 //! host outside, so that a cut cable looks to both ends as it would in a rack.
 
-use super::hosts::Host;
 use super::failed;
+use super::hosts::Host;
 use fsrepl::report::{Failure, FailureKind};
 use std::io::Write;
 use std::process::{Command, Stdio};

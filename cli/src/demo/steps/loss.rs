@@ -4,8 +4,8 @@ use super::work::Work;
 use crate::demo::app::App;
 use crate::demo::show::{Show, milliseconds};
 use crate::demo::stage::Stage;
-use crate::demo::wires::{self, Cables};
 use crate::demo::verdict;
+use crate::demo::wires::{self, Cables};
 use fsrepl::node::options::Outcome;
 
 /// Kills it, and compares what its successor has with what was acknowledged.

@@ -1,7 +1,7 @@
 //! The steps of the story, a file each.
 
-mod compare;
 mod comeback;
+mod compare;
 mod cut;
 mod loss;
 mod start;
@@ -19,6 +19,6 @@ pub use work::{Work, live, plain};
 use std::time::Duration;
 
 /// Longest that a step waits for what has to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// For the first copy of everything.
 const COPY: Duration = Duration::from_secs(1800);

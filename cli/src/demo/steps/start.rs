@@ -75,7 +75,9 @@ fn promote(stage: &Stage) -> Outcome {
         stage.interrupt.check()?;
         let promoted = stage.nodes[0].call("promote", &json!({ "module": MODULE, "node": "node1", "accept": "first" }));
         match promoted {
-            Err(why) if why.kind == FailureKind::Refused && Instant::now() < until => std::thread::sleep(std::time::Duration::from_millis(50)),
+            Err(why) if why.kind == FailureKind::Refused && Instant::now() < until => {
+                std::thread::sleep(std::time::Duration::from_millis(50))
+            }
             promoted => return promoted.map(drop),
         }
     }

@@ -3,11 +3,11 @@
 use super::PATIENCE;
 use crate::demo::acknowledged::{Latencies, Recorder, Served};
 use crate::demo::app::{App, WORKERS};
+use crate::demo::failed;
 use crate::demo::latency::Histogram;
 use crate::demo::node::last_words;
 use crate::demo::show::{Show, latencies_json};
 use crate::demo::stage::Stage;
-use crate::demo::failed;
 use fsrepl::node::options::Outcome;
 use fsrepl::report::{Failure, FailureKind};
 use std::fs::File;
