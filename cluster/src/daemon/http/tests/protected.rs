@@ -79,7 +79,8 @@ fn others_are_answered_with_the_token_only() {
     assert_eq!(ask(address, &certificate, "/health/pg", &right).2, "OK");
     // In clear nothing is said.
     let mut clear = connect(address);
-    write!(clear, "GET /metrics HTTP/1.1\r\nHost: x\r\n{right}\r\n").unwrap();
+    // The server may have closed before all of it is written: that is an answer as well.
+    let _ = clear.write_all(format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{right}\r\n").as_bytes());
     let mut bytes = Vec::new();
     let _ = std::io::Read::read_to_end(&mut clear, &mut bytes);
     assert!(!bytes.starts_with(b"HTTP"));
