@@ -152,7 +152,12 @@ impl<'a> Rig<'a> {
     }
 
     #[track_caller]
+    /// Nothing of that name is left, as soon as what was told to end has ended.
     pub fn must_not_run(&self, name: &str) {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !self.processes(name).is_empty() && std::time::Instant::now() < until {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
         assert_eq!(self.processes(name), Vec::<i32>::new(), "{name} runs");
     }
 
