@@ -91,8 +91,11 @@ impl Host {
 
     /// SIGKILL to every process of the host at once.
     pub fn kill(&mut self) {
+        let entered = self.entered();
         // The kernel ends a process namespace with its first process, none of the others can react.
         let _ = kill_process(self.init, Signal::KILL);
+        // It is over when the last of its processes has been collected by its parent.
+        signal(&entered, Signal::CONT);
         let _ = self.holder.wait();
     }
 
@@ -104,27 +107,35 @@ impl Host {
             if new.is_empty() {
                 break;
             }
-            for &pid in &new {
-                let _ = kill_process(pid, Signal::STOP);
-            }
+            signal(&new, Signal::STOP);
             paused.extend(new);
         }
     }
 
     /// SIGCONT to every process of the host.
     pub fn resume(&self) {
-        for pid in self.processes() {
-            let _ = kill_process(pid, Signal::CONT);
-        }
+        signal(&self.processes(), Signal::CONT);
+        signal(&self.entered(), Signal::CONT);
     }
 
     /// All processes of the host but its first, which runs nothing.
     fn processes(&self) -> Vec<Pid> {
-        let space = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-        let Some(own) = space(self.pid()) else { return Vec::new() };
+        self.found("pid", |_| true)
+    }
+
+    /// Processes of this machine whose children are the host's: `nsenter` stops when its child is stopped.
+    fn entered(&self) -> Vec<Pid> {
+        let inside = self.processes();
+        self.found("pid_for_children", |pid| !inside.contains(&pid))
+    }
+
+    /// Processes with this namespace of the host's.
+    fn found(&self, kind: &str, wanted: impl Fn(Pid) -> bool) -> Vec<Pid> {
+        let Ok(own) = fs::read_link(format!("/proc/{}/ns/pid", self.pid())) else { return Vec::new() };
         let all = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        pids.filter(|&pid| pid != self.pid() && space(pid).is_some_and(|of: PathBuf| of == own)).filter_map(Pid::from_raw).collect()
+        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).filter(|&pid| pid != self.pid());
+        let same = pids.filter(|pid| fs::read_link(format!("/proc/{pid}/ns/{kind}")).is_ok_and(|of: PathBuf| of == own));
+        same.filter_map(Pid::from_raw).filter(|&pid| wanted(pid)).collect()
     }
 
     /// From now on the host outlives the demo.
@@ -138,6 +149,12 @@ impl Drop for Host {
         if !self.keep {
             self.kill();
         }
+    }
+}
+
+fn signal(pids: &[Pid], signal: Signal) {
+    for &pid in pids {
+        let _ = kill_process(pid, signal);
     }
 }
 

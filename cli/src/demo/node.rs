@@ -173,9 +173,9 @@ pub fn last_words(log: &Path) -> String {
     last.strip_prefix("understudy: ").unwrap_or(last).into()
 }
 
-/// Serves, with a secondary that has everything.
+/// Serves, with a secondary that has everything and may take over: what an operator looks for before anything is risked.
 pub fn in_sync(status: &Value) -> bool {
-    status["state"] == "PRIM" && status["readiness"] == "ready"
+    status["state"] == "PRIM" && status["readiness"] == "ready" && status["can_fail_over"]["now"] == true
 }
 
 #[cfg(test)]
