@@ -111,7 +111,7 @@ impl Show {
 
     /// What a demo on one machine cannot show, and how to see it on two.
     pub fn limits(&self, app: App, took: Duration) {
-        self.say(format!("\nAcknowledged {} lost: 0. Shown in {:.0} s; everything is removed at the end.", app.unit(), took.as_secs_f64()));
+        self.say(format!("\nAcknowledged {} lost: 0. Shown in {:.0} s.", app.unit(), took.as_secs_f64()));
         self.say(NOT_SHOWN);
         self.say(match app {
             App::Ledger => MODULE_OF_YOURS.to_owned(),
