@@ -112,6 +112,23 @@ fn escaped(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string().replace(' ', "\\x20")
 }
 
+/// The lines of what is replicated: `excluded` holds a module's patterns, of the forms `/name`, `/*end` and `/directory/**`.
+pub fn without(text: &str, excluded: &[String]) -> String {
+    let out = |path: &str| excluded.iter().any(|pattern| matches(pattern, path));
+    let kept = text.lines().filter(|line| !out(line.split(' ').next().unwrap_or_default()));
+    kept.flat_map(|line| [line, "\n"]).collect()
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    if let Some(directory) = pattern.strip_suffix("**") {
+        return path.len() > directory.len() && path.starts_with(directory);
+    }
+    match pattern.strip_prefix("/*") {
+        Some(end) => path.strip_prefix('/').is_some_and(|name| !name.contains('/') && name.ends_with(end)),
+        None => path == pattern,
+    }
+}
+
 /// The first few paths whose lines differ.
 pub fn differing(a: &str, b: &str, most: usize) -> Vec<String> {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
@@ -138,6 +155,14 @@ mod tests {
         fs::hard_link(tmp.path().join("d/a b"), tmp.path().join("d/c")).expect("linked");
         symlink("a b", tmp.path().join("d/s")).expect("linked");
         tmp
+    }
+
+    #[test]
+    fn what_stays_local_is_left_out() {
+        let text = "/a.pid file\n/d/a.pid file\n/tmp dir\n/tmp/x file\n/ibtmp1 file\n/ibtmp10 file\n";
+        let excluded = ["/*.pid", "/tmp/**", "/ibtmp1"].map(str::to_owned);
+        assert_eq!(without(text, &excluded), "/d/a.pid file\n/tmp dir\n/ibtmp10 file\n");
+        assert_eq!(without(text, &[]), text);
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn play(stage: &mut Stage, app: App, args: &DemoArgs, show: &mut Show) -> Outcom
     let mut work = Work::start(stage, app)?;
     steps::live(stage, &mut work, args.seconds, show)?;
     steps::loss(stage, &mut work, app, show)?;
-    steps::comeback(stage, &mut work, 0, args.files, show)?;
+    steps::comeback(stage, &mut work, 0, (app == App::Ledger).then_some(args.files), show)?;
     steps::swap(stage, &mut work, 0, show)?;
     steps::cut(stage, &mut work, show)?;
     steps::compare(stage, work, app, show)?;

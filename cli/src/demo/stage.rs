@@ -75,6 +75,16 @@ impl Stage {
         Ok(())
     }
 
+    /// The module's patterns of what is not replicated.
+    pub fn excluded(&self) -> Result<Vec<String>, Failure> {
+        let file = self.places.config.join("modules").join(MODULE).join("module.toml");
+        let text = fs::read_to_string(file).map_err(failed("cannot read the demo's module"))?;
+        let module: toml::Table = text.parse().map_err(|why| failed("cannot read the demo's module")(std::io::Error::other(why)))?;
+        let patterns =
+            module.get("replicate").and_then(|all| all.get(0)).and_then(|one| one.get("exclude")).and_then(|list| list.as_array());
+        Ok(patterns.into_iter().flatten().filter_map(|pattern| pattern.as_str().map(str::to_owned)).collect())
+    }
+
     fn start_witness(&mut self) -> Outcome {
         let cannot = failed("cannot start the witness");
         let log = fs::File::create(self.path("witness.log")).map_err(cannot)?;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const ALONE: Duration = Duration::from_secs(2);
 
 /// Boots node `back`, and waits until it has everything.
-pub fn comeback(stage: &mut Stage, work: &mut Work, back: usize, files: u32, show: &mut Show) -> Outcome {
+pub fn comeback(stage: &mut Stage, work: &mut Work, back: usize, files: Option<u32>, show: &mut Show) -> Outcome {
     show.head(format!("3  {} comes back, {} goes on working", stage.nodes[back].name(), stage.nodes[1 - back].name()));
     stage.interrupt.sleep(ALONE)?;
     let estimate = stage.nodes[1 - back].call("engine", &json!({ "module": MODULE, "verb": "estimate" })).unwrap_or_default();
@@ -29,14 +29,13 @@ pub fn comeback(stage: &mut Stage, work: &mut Work, back: usize, files: u32, sho
     let changed = &estimate["answer"];
     let number = |key: &str| changed[key].as_u64().unwrap_or(0);
     let (looked, sent) = survivor.resynced().unwrap_or_default();
-    let scanned = if changed["everything"] == true { u64::from(files) } else { 0 };
+    let everything = changed["everything"] == true;
     let served = work.recorder.served();
     show.step(
         "resync",
         format!(
-            "scanned {} of {} files, sent {} of {} changed, in {:.1} s",
-            thousands(scanned),
-            thousands(files.into()),
+            "{}, sent {} of {} changed, in {:.1} s",
+            scanned(everything, files),
             render::bytes(sent),
             render::bytes(number("bytes_at_most").max(sent)),
             took.as_secs_f64()
@@ -49,8 +48,17 @@ pub fn comeback(stage: &mut Stage, work: &mut Work, back: usize, files: u32, sho
     );
     show.fact(
         "comeback",
-        json!({ "scanned_files": scanned, "objects": looked, "bytes_sent": sent, "bytes_changed": number("bytes_at_most"),
+        json!({ "everything_scanned": everything, "objects": looked, "bytes_sent": sent, "bytes_changed": number("bytes_at_most"),
                 "seconds": took.as_secs_f64(), "longest_pause_seconds": served.gap.as_secs_f64() }),
     );
     stage.interrupt.check()
+}
+
+/// How much was looked at although it had not changed.
+fn scanned(everything: bool, files: Option<u32>) -> String {
+    match (everything, files) {
+        (true, _) => "scanned everything".into(),
+        (false, Some(files)) => format!("scanned 0 of {} files", thousands(files.into())),
+        (false, None) => "scanned nothing".into(),
+    }
 }

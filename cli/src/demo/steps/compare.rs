@@ -27,7 +27,8 @@ pub fn compare(stage: &Stage, work: Work, app: App, show: &mut Show) -> Outcome 
     show.fact("result", json!(findings));
     verdict(&findings)?;
     let text = if app == App::Ledger { trees(stage)? } else { stopped(stage)? };
-    let [first, second] = text;
+    let excluded = stage.excluded()?;
+    let [first, second] = text.map(|text| listing::without(&text, &excluded));
     let differing = listing::differing(&first, &second, SHOWN);
     let count = first.lines().count();
     show.fact("compared", json!({ "paths": count, "equal": differing.is_empty(), "differing": differing }));
