@@ -195,3 +195,31 @@ fn what_is_not_set_is_shown_as_a_comment() {
     assert!(module.get("virtual_ip").is_none());
     assert!(text.contains("# [[virtual_ip]]\n# name = \"service\"\n# address = \"10.0.0.100/24\"\n"), "{text}");
 }
+
+/// What `module create` writes must be taken by the daemon: an empty list of mistakes, with few values and with all that fit together.
+#[test]
+fn the_configuration_takes_what_a_template_makes() {
+    let tmp = tempfile::tempdir().unwrap();
+    let node = |number: u32| format!("[[node]]\nname = \"node{number}\"\naddresses = [\"10.0.0.{number}\"]\n");
+    let cluster = format!("schema = 1\nname = \"demo\"\nkey_file = \"cluster.key\"\n{}{}", node(1), node(2));
+    std::fs::write(tmp.path().join("cluster.toml"), cluster).unwrap();
+    let cluster = crate::config::load_cluster(tmp.path()).unwrap();
+    for template in templates() {
+        for wanted in [["-"; 2], ["address", "preferred_node"]] {
+            let set = values(template, |key| key.required || wanted.contains(&key.name.as_str()));
+            let folder = tmp.path().join("modules").join(template.name);
+            std::fs::create_dir_all(&folder).unwrap();
+            for file in render(template, &set).unwrap() {
+                let path = folder.join(&file.path);
+                std::fs::write(&path, &file.bytes).unwrap();
+                let mode = if file.executable { 0o755 } else { 0o644 };
+                std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            }
+            let loaded = crate::config::load_module(tmp.path(), template.name, &cluster);
+            let mut mistakes = loaded.err().unwrap_or_default();
+            // Of templates that need several directories, until a module may have them.
+            mistakes.retain(|mistake| !mistake.found.contains("a second [[replicate]]"));
+            assert!(mistakes.is_empty(), "{}: {}", template.name, mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
