@@ -1,7 +1,7 @@
-//! One echo request: whether an address answers.
+//! One echo request, IPv4 and IPv6: whether an address answers. For the tiebreaker and for checks.
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -14,31 +14,42 @@ const HEADER: usize = 8;
 /// # Errors
 /// This process may not send echo requests (it wants root or CAP_NET_RAW).
 pub fn ping(address: IpAddr, timeout: Duration) -> io::Result<bool> {
-    let deadline = Instant::now() + timeout;
     let socket = open(address)?;
+    Ok(echo(&socket, address, timeout).unwrap_or(false))
+}
+
+/// Sends one echo request; whether its answer came within `patience`.
+///
+/// # Errors
+/// No way leads there.
+pub fn echo(socket: &Socket, address: IpAddr, patience: Duration) -> io::Result<bool> {
+    let end = Instant::now() + patience;
     let token = *Uuid::new_v4().as_bytes();
-    let target = SockAddr::from(SocketAddr::new(address, 0));
-    // Only what this address sends is received; whoever cannot be reached does not answer.
-    if socket.connect(&target).is_err() || socket.send(&request(address, &token)).is_err() {
-        return Ok(false);
-    }
+    // Only what this address sends is received: answers of others are left to others.
+    socket.connect(&SockAddr::from(SocketAddr::new(address, 0)))?;
+    socket.send(&request(address, &token))?;
     let mut buffer = [0; 2048];
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(false);
         }
         socket.set_read_timeout(Some(left))?;
-        match (&socket).read(&mut buffer) {
+        let mut from = socket;
+        match from.read(&mut buffer) {
             Ok(length) if answers(address, &buffer[..length], &token) => return Ok(true),
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
         }
     }
 }
 
-fn open(address: IpAddr) -> io::Result<Socket> {
+/// A socket of the kind that this process may have.
+///
+/// # Errors
+/// It may have none.
+pub fn open(address: IpAddr) -> io::Result<Socket> {
     let (domain, protocol) = match address {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
         IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
@@ -77,7 +88,7 @@ fn answers(address: IpAddr, bytes: &[u8], token: &[u8; 16]) -> bool {
         _ => bytes,
     };
     let kind = if address.is_ipv4() { 0 } else { 129 };
-    echo.first() == Some(&kind) && echo.get(HEADER..HEADER + token.len()) == Some(&token[..])
+    echo.first() == Some(&kind) && echo.get(1) == Some(&0) && echo.get(HEADER..HEADER + token.len()) == Some(&token[..])
 }
 
 #[cfg(test)]
@@ -105,6 +116,29 @@ mod tests {
         assert!(!answers(v4, &echo, &[8; 16]));
         let raw = [&[0x45; 1][..], &[0; 19], &echo].concat();
         assert!(answers(v4, &raw, &token));
+    }
+
+    #[test]
+    fn checksums() {
+        // The example of RFC 1071.
+        assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
+    }
+
+    /// Cut anywhere it is no answer; of IPv6 it has another number.
+    #[test]
+    fn only_whole_answers_count() {
+        let (v4, v6, token) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from(std::net::Ipv6Addr::LOCALHOST), [9; 16]);
+        let mut echo = request(v4, &token);
+        echo[0] = 0;
+        let wrapped = [&[0x45; 20][..], &echo].concat();
+        assert!(answers(v4, &wrapped, &token));
+        for length in 0..wrapped.len() {
+            assert!(!answers(v4, &wrapped[..length], &token));
+        }
+        echo[0] = 129;
+        assert!(answers(v6, &echo, &token));
+        echo[1] = 1;
+        assert!(!answers(v6, &echo, &token));
     }
 
     proptest! {

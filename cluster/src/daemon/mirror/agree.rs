@@ -125,7 +125,7 @@ impl Mirror {
         let crate::engine::QuorumSpec::Tiebreaker { address } = self.node.quorum() else { return };
         let (inputs, patience) = (self.inputs.clone(), self.node.cluster.profile.witness_pulse);
         self.node.couriers.work(move || {
-            if crate::ping::ping(address, patience).is_ok() {
+            if matches!(crate::ping::ping(address, patience), Ok(true)) {
                 let _ = inputs.send(super::Input::Pong);
             }
         });
