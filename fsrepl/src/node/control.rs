@@ -111,7 +111,7 @@ fn take_lock(path: &Path) -> io::Result<Option<File>> {
 }
 
 /// A path to `socket` short enough for the kernel, through the descriptor of its directory.
-fn short(directory: &File, socket: &Path) -> PathBuf {
+pub(super) fn short(directory: &File, socket: &Path) -> PathBuf {
     let name = socket.file_name().unwrap_or_default();
     Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name)
 }

@@ -1,9 +1,8 @@
 //! Following a primary: who is let in, what is recorded when, and what is known when it is gone.
 
 use super::change::Change;
-use super::handed;
 use super::identity::{Identity, Local, Sender, Verdict, boot_id, decide, has_data};
-use super::options::{Listen, ReceiveOptions};
+use super::options::ReceiveOptions;
 use super::registry::Registry;
 use super::status::Status;
 use super::underneath;
@@ -11,7 +10,7 @@ use crate::apply::{Exclude, read_directory};
 use crate::id::ObjectId;
 use crate::journal::{self, Aspect, Journal, Key};
 use crate::kept;
-use crate::limits::{ACCEPT_AT_ONCE, HANDSHAKE_TIMEOUT, RESYNC_MARKS, RETRY_IS_NEWS, SEAL_PATIENCE};
+use crate::limits::{HANDSHAKE_TIMEOUT, RESYNC_MARKS, RETRY_IS_NEWS, SEAL_PATIENCE};
 use crate::objects::{Kind, Objects};
 use crate::op::{self, Answer, Query, Question, Said, kind};
 use crate::replica::hello::{Compare, Hello, Refusal, Welcome};
@@ -26,10 +25,10 @@ use crate::wire::{self, Channel, Established, FrameReader, HandshakeError, Heade
 use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -74,7 +73,7 @@ pub(super) struct Follower {
     failing: Mutex<Option<String>>,
     /// Whom this node does not talk to, and why: told once.
     unwanted: Mutex<Option<(IpAddr, String)>>,
-    ending: AtomicBool,
+    pub(super) ending: AtomicBool,
     left: AtomicBool,
     /// Nobody is let in any more: the old session may not go on where another history begins.
     sealed: AtomicBool,
@@ -583,7 +582,7 @@ impl Follower {
         }
     }
 
-    fn connection(self: &Arc<Follower>, stream: TcpStream, from: SocketAddr) {
+    pub(super) fn connection(self: &Arc<Follower>, stream: TcpStream, from: SocketAddr) {
         let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
         let mut mine = None;
         let answer = |channel: Channel, hello: &[u8]| {
@@ -701,83 +700,4 @@ fn start_times(session: Arc<Session>) -> io::Result<JoinHandle<()>> {
             session.objects().table.tidy();
         }
     })
-}
-
-/// The thread that takes connections.
-pub(super) struct Listening {
-    follower: Arc<Follower>,
-    wake: Wake,
-    thread: JoinHandle<()>,
-}
-
-/// How the accepting thread is woken.
-enum Wake {
-    Address(SocketAddr),
-    Handed(handed::Receiver),
-}
-
-/// Starts to listen.
-pub(super) fn listen(follower: Arc<Follower>) -> io::Result<Listening> {
-    let (wake, next): (Wake, Box<dyn FnMut() -> io::Result<TcpStream> + Send>) = match &follower.options.listen {
-        Listen::Address(address) => {
-            let listener = TcpListener::bind(address)?;
-            (Wake::Address(listener.local_addr()?), Box::new(move || listener.accept().map(|(stream, _)| stream)))
-        }
-        Listen::Handed => {
-            let receiver = handed::Receiver::bind(&follower.options.places.run, &follower.options.name)?;
-            let taking = receiver.try_clone()?;
-            (Wake::Handed(receiver), Box::new(move || taking.next()))
-        }
-    };
-    let serving = follower.clone();
-    let thread = std::thread::Builder::new().name("accept".into()).spawn(move || accept(&serving, next))?;
-    Ok(Listening { follower, wake, thread })
-}
-
-fn accept(serving: &Arc<Follower>, mut next: impl FnMut() -> io::Result<TcpStream>) {
-    let open = Arc::new(AtomicUsize::new(0));
-    loop {
-        let stream = next();
-        if serving.ending.load(SeqCst) {
-            return;
-        }
-        let Ok(stream) = stream else {
-            std::thread::sleep(Duration::from_millis(50));
-            continue;
-        };
-        let Ok(from) = stream.peer_addr() else { continue };
-        if open.load(SeqCst) >= ACCEPT_AT_ONCE {
-            tracing::warn!(%from, "too many connections at once: one is closed");
-            continue;
-        }
-        open.fetch_add(1, SeqCst);
-        let (follower, count) = (serving.clone(), open.clone());
-        let work = move || {
-            follower.connection(stream, from);
-            count.fetch_sub(1, SeqCst);
-        };
-        if std::thread::Builder::new().name("session".into()).spawn(work).is_err() {
-            open.fetch_sub(1, SeqCst);
-        }
-    }
-}
-
-impl Listening {
-    /// Stops taking connections.
-    pub fn stop(self) {
-        self.follower.ending.store(true, SeqCst);
-        let woken = match self.wake {
-            Wake::Address(mut own) => {
-                if own.ip().is_unspecified() {
-                    own.set_ip(if own.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
-                }
-                TcpStream::connect_timeout(&own, Duration::from_millis(500)).is_ok()
-            }
-            Wake::Handed(receiver) => receiver.close(),
-        };
-        // If nothing woke the accepting thread, it ends with the process.
-        if woken {
-            let _ = self.thread.join();
-        }
-    }
 }

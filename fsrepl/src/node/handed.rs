@@ -1,6 +1,7 @@
 //! Connections that the cluster's daemon has accepted and hands over to the engine that they are for: one port serves all
 //! modules, and the bytes never pass through the daemon.
 
+use super::control::short;
 use super::socket_name;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -9,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,6 @@ const HAND: [u8; 1] = [1];
 
 fn path(run: &Path, name: &str) -> PathBuf {
     run.join(format!("{}.links", socket_name::stem(name)))
-}
-
-/// A path to `socket` short enough for the kernel, through the descriptor of its directory.
-fn short(directory: &File, socket: &Path) -> PathBuf {
-    Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(socket.file_name().unwrap_or_default())
 }
 
 /// The engine's side. The socket is removed when it is closed.

@@ -11,6 +11,7 @@ mod follow;
 pub mod handed;
 pub mod holders;
 pub mod identity;
+mod listen;
 pub mod mount;
 pub mod mounts;
 pub mod offline;

@@ -3,8 +3,9 @@
 use super::answers::{self, kept_list, rfc3339, unknown};
 use super::control;
 use super::cover::ReadOnlyCover;
-use super::follow::{Follower, listen};
+use super::follow::Follower;
 use super::identity::Identity;
+use super::listen::listen;
 use super::mount::{open_hidden, take_over};
 use super::options::{Listen, Outcome, ReceiveOptions};
 use super::registry::Registry;
