@@ -1,6 +1,8 @@
 //! A real HAProxy in front of two servers on two subnets, each in a network namespace of its own: its health checks ask the
 //! daemon's HTTP server there, and traffic follows what that says. Needs root, `ip`, `unshare` and HAProxy (`tests/setup`).
 
+#![expect(clippy::unwrap_used, reason = "a test: clippy knows only functions marked as tests")]
+
 use cluster::daemon::http::figures::Figures;
 use cluster::daemon::http::{Doors, Http, Source, serve};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};

@@ -16,7 +16,7 @@ pub struct Guard {
 
 macro_rules! guards {
     ($($name:ident $words:literal $test:expr;)*) => {
-        $(#[doc = $words] pub const $name: Guard = Guard { words: $words, test: $test };)*
+        $(#[doc = concat!("Condition: ", $words)] pub const $name: Guard = Guard { words: $words, test: $test };)*
     };
 }
 

@@ -108,7 +108,8 @@ fn renewed_files_are_taken_in_and_broken_ones_are_not() {
 #[test]
 fn what_cannot_be_used_is_named() {
     assert!(Protected::of(&Http::default()).unwrap().is_none());
-    let spoil: [(&str, fn(&Path)); 7] = [
+    type Spoil = fn(&Path);
+    let spoil: [(&str, Spoil); 7] = [
         ("cert.pem", |dir| fs::remove_file(dir.join("cert.pem")).unwrap()),
         ("cert.pem", |dir| fs::write(dir.join("cert.pem"), "nothing").unwrap()),
         ("key.pem", |dir| fs::remove_file(dir.join("key.pem")).unwrap()),
