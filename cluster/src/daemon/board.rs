@@ -3,6 +3,7 @@
 use super::node::Node;
 use super::snapshot::{Shown, Snapshot, rfc3339};
 use crate::NodeId;
+use crate::durable;
 use crate::failover::{Command, Facts};
 use crate::module::events::{Event, EventLog, Kind};
 use crate::module::output::Line;
@@ -10,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -214,7 +215,9 @@ impl Board {
         }
         entry.desired = desired.clone();
         drop(inner);
-        if let Err(why) = store(&self.wish_file(module), &desired) {
+        let stored =
+            serde_json::to_vec(&desired).map_err(io::Error::other).and_then(|text| durable::replace(&self.wish_file(module), &text));
+        if let Err(why) = stored {
             tracing::error!(module, %why, "what the operator wants could not be kept: after a restart it is as before");
         }
     }
@@ -253,13 +256,4 @@ impl Board {
         let mut inner = self.inner.lock();
         self.news.wait_for(&mut inner, patience);
     }
-}
-
-fn store(path: &Path, desired: &Desired) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = fs::File::create(&new)?;
-    file.write_all(&serde_json::to_vec(desired)?)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    fs::File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }

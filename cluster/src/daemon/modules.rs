@@ -9,10 +9,11 @@ use crate::engine::{Engine, Home};
 use crate::failover::{Command, Readiness};
 use crate::module::environment::Environment;
 use crossbeam::channel::bounded;
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use vip::manager::Event as AddressEvent;
 
 /// Modules of which this node leads the engine, left by an earlier daemon: their addresses stay.
@@ -21,16 +22,29 @@ pub fn led_here(home: &Home) -> BTreeSet<String> {
     living.into_iter().filter(|name| Engine::leads(home, name)).collect()
 }
 
-/// Digests of the modules' folders as they are now.
+/// Digests of the modules' folders as they are now, or were this long ago: every change of state tells them, and a failover
+/// of many modules has better things to do than to read all folders each time.
+const DIGESTS_FRESH: Duration = Duration::from_secs(5);
+
+/// Digests of the modules' folders.
 pub fn digests(config: &Path) -> Arc<dyn Fn() -> BTreeMap<String, String> + Send + Sync> {
     let config = config.to_owned();
+    let known: Mutex<Option<(Instant, BTreeMap<String, String>)>> = Mutex::default();
     Arc::new(move || {
+        let mut known = known.lock();
+        if let Some((at, digests)) = &*known
+            && at.elapsed() < DIGESTS_FRESH
+        {
+            return digests.clone();
+        }
         let names = config::load::module_names(&config).unwrap_or_default();
         let digest = |name: String| {
             let digest = config::load::folder_digest(&config.join("modules").join(&name)).ok()?;
             Some((name, digest))
         };
-        names.into_iter().filter_map(digest).collect()
+        let digests: BTreeMap<String, String> = names.into_iter().filter_map(digest).collect();
+        *known = Some((Instant::now(), digests.clone()));
+        digests
     })
 }
 
@@ -40,20 +54,27 @@ pub fn start_all(node: &Arc<Node>) {
         Ok(names) => names,
         Err(problem) => return tracing::error!(%problem, "the modules cannot be listed"),
     };
-    remove_stale_rules(node, &names);
+    let not_loaded = |name: &str, why: &str| tracing::error!(module = name, why, "the module is not loaded");
+    let mut modules = Vec::new();
     for name in names {
-        if let Err(why) = start(node, &name) {
-            tracing::error!(module = name, why, "the module is not loaded");
+        match config::load_module(&node.config, &name, &node.cluster) {
+            Ok(module) => modules.push(module),
+            Err(problems) => not_loaded(&name, &words(&problems)),
+        }
+    }
+    if modules.iter().any(|module| module.kind == ModuleKind::Farm) {
+        remove_stale_rules();
+    }
+    for module in modules {
+        let name = module.name.clone();
+        if let Err(why) = start(node, module) {
+            not_loaded(&name, &why);
         }
     }
 }
 
 /// Rules that a killed daemon left would go on sharing traffic with servers that nobody watches.
-fn remove_stale_rules(node: &Node, names: &[String]) {
-    let farm = |name: &String| config::load_module(&node.config, name, &node.cluster).is_ok_and(|module| module.kind == ModuleKind::Farm);
-    if !names.iter().any(farm) {
-        return;
-    }
+fn remove_stale_rules() {
     match vip::farm::filter::remove_stale("nft", &[]) {
         Ok(removed) if removed.is_empty() => {}
         Ok(removed) => tracing::warn!(?removed, "rules of a farm that a dead daemon left were removed"),
@@ -61,13 +82,13 @@ fn remove_stale_rules(node: &Node, names: &[String]) {
     }
 }
 
-/// Loads one module and starts its thread.
-pub fn start(node: &Arc<Node>, name: &str) -> Result<(), String> {
-    let module = config::load_module(&node.config, name, &node.cluster).map_err(|problems| words(&problems))?;
+/// Starts the thread of a module that was loaded, if it runs on this node.
+pub fn start(node: &Arc<Node>, module: Module) -> Result<(), String> {
     if !module.nodes.contains(&node.me) {
         return Ok(());
     }
     let module = Arc::new(module);
+    let name = module.name.as_str();
     let (inputs, taken) = bounded(mirror::limits::INPUTS);
     let kind = match module.kind {
         ModuleKind::Mirror => "mirror",
@@ -129,7 +150,7 @@ pub fn refresh(node: &Arc<Node>, handle: &Handle, module: Module) -> Vec<String>
     // A thread begins anew with the new file where nothing runs that could notice.
     if node.board.own(&name).is_some_and(|shown| shown.state == "STOP") {
         let _ = handle.inputs.send(Input::End);
-        return match start(node, &name) {
+        return match start(node, module) {
             Ok(()) => changes,
             Err(why) => vec![format!("cannot be loaded: {why}")],
         };

@@ -7,7 +7,8 @@ use super::solo::Part;
 use crate::arbiter::{ClusterArbiter, Quorum, Settings};
 use crate::config::{self, Cluster, Module, ModuleKind, Network};
 use crate::engine::{Home, QuorumSpec};
-use crate::module::notify::Notifier;
+use crate::module::events::{Event, Kind};
+use crate::module::notify::{Notice, Notifier};
 use crate::net::beats::Beats;
 use crate::net::{Client, Identity, Keys};
 use crate::witness::WitnessClient;
@@ -192,6 +193,24 @@ impl Node {
         })
     }
 
+    /// A module took a step: the operator reads it in the logs, and when its state `moved` whom it concerns is told.
+    pub fn tell_step(&self, module: &str, moved: bool, event: Event) {
+        tracing::info!(module, state = event.state, code = event.reason_code, "{}", event.reason);
+        if moved {
+            self.notify.tell(Notice {
+                cluster: self.cluster.name.clone(),
+                node: self.name().to_owned(),
+                module: module.to_owned(),
+                event: "state".into(),
+                state: event.state.clone(),
+                previous: self.board.own(module).map_or_else(String::new, |shown| shown.state),
+                reason: event.reason.clone(),
+                reason_code: event.reason_code.clone(),
+            });
+        }
+        self.board.event(module, event);
+    }
+
     /// What is shown has changed.
     pub fn facts_changed(&self, version: u64) {
         self.couriers.facts_changed();
@@ -211,4 +230,9 @@ impl Node {
             let _ = handle.inputs.send(input());
         }
     }
+}
+
+/// A step, as it is logged.
+pub fn state_event(state: &str, reason: &str, code: &str, consequence: String) -> Event {
+    Event { kind: Kind::State, state: state.to_owned(), reason: reason.to_owned(), reason_code: code.to_owned(), consequence }
 }

@@ -58,12 +58,7 @@ impl Mirror {
         let (number, inputs) = (self.counter, self.inputs.clone());
         let news = move |news| drop(inputs.send(super::Input::Engine(number, news)));
         let Some((engine, view)) = Engine::find(&self.node.home, &self.module.name, news) else {
-            // An application without its engine is of no use to anybody.
-            if self.app.adopt() {
-                self.kill_now();
-            }
-            self.remove_addresses();
-            return self.read_disk();
+            return self.drop_found();
         };
         self.engine_pid.store(engine.pid(), SeqCst);
         self.engine = Some((number, engine));
@@ -83,7 +78,7 @@ impl Mirror {
         }
     }
 
-    /// An engine that was told to serve nobody any more goes, and what ran on it.
+    /// An application without an engine that serves is of no use to anybody: it goes, with what there is of an engine.
     fn drop_found(&mut self) {
         if self.app.adopt() {
             self.kill_now();

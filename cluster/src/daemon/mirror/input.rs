@@ -1,6 +1,6 @@
 //! What happens to a module, from wherever it comes.
 
-use super::Mirror;
+use super::{Mirror, Stopping};
 use crate::NodeId;
 use crate::arbiter;
 use crate::engine::News;
@@ -144,41 +144,31 @@ impl Mirror {
     }
 
     fn application(&mut self, event: AppEvent) {
-        match event {
-            AppEvent::Started => {
-                self.checks.application(true);
-                self.feed(Event::AppStarted);
-            }
-            AppEvent::Failed(why) => self.feed(Event::AppFailed(why)),
-            AppEvent::Stopped => {
-                self.stopping = super::Stopping::No;
-                self.feed(Event::AppStopped);
-            }
+        match &event {
+            AppEvent::Started => self.checks.application(true),
+            AppEvent::Stopped => self.stopping = Stopping::No,
             AppEvent::StillHeld(who) => {
                 tracing::error!(module = self.module.name, who, "killed, and still there: the directory is taken away from it");
-                self.stopping = super::Stopping::No;
-                self.feed(Event::AppStopped);
+                self.stopping = Stopping::No;
             }
+            AppEvent::Failed(_) => {}
         }
+        // What cannot be killed loses its engine all the same.
+        self.feed(event.told().unwrap_or(Event::AppStopped));
     }
 
     fn check(&mut self, event: CheckEvent) {
-        use crate::config::OnFailure as Wanted;
-        match event {
-            CheckEvent::Failed { name, on_failure, why } => {
+        match &event {
+            CheckEvent::Failed { name, why, .. } => {
                 self.board.note(&self.module.name, &format!("check {name} fails: {why}"), "check_failed");
-                match on_failure {
-                    Wanted::Restart => self.feed(Event::AppFailed(format!("check {name}: {why}"))),
-                    Wanted::Failover => self.feed(Event::CheckFailed(name, OnFailure::Failover)),
-                    Wanted::Stop => self.feed(Event::CheckFailed(name, OnFailure::Stop)),
-                    Wanted::Wait => self.feed(Event::CheckFailed(name, OnFailure::Wait)),
-                    Wanted::Log => {}
-                }
             }
             CheckEvent::Passed { name } => {
                 self.board.note(&self.module.name, &format!("check {name} passes again"), "check_passed");
             }
-            CheckEvent::Well => self.feed(Event::ChecksWell),
+            CheckEvent::Well => {}
+        }
+        if let Some(event) = event.told() {
+            self.feed(event);
         }
     }
 }

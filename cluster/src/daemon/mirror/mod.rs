@@ -22,6 +22,7 @@ pub use input::{Input, Refusal};
 
 use super::board::Board;
 use super::node::Node;
+use super::node::state_event;
 use super::parts;
 use super::snapshot::Snapshot;
 use crate::NodeId;
@@ -30,8 +31,6 @@ use crate::engine::{Engine, View};
 use crate::failover::{Event, Machine, Phase, Policy, Step};
 use crate::module::application::Application;
 use crate::module::checks::Checks;
-use crate::module::events::{Event as Entry, Kind};
-use crate::module::notify::Notice;
 use crate::replica::Generation;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
@@ -201,23 +200,8 @@ impl Mirror {
         }
         let moved = self.shown.as_ref().is_none_or(|(phase, ..)| phase.state(true) != step.to.state(true));
         self.shown = Some(now);
-        tracing::info!(module = self.module.name, state = step.state.word(), code = step.reason_code, "{}", step.reason);
         let consequence = act::consequence(step);
-        let state = step.state.word().to_owned();
-        let (reason, reason_code) = (step.reason.clone(), step.reason_code.to_owned());
-        if moved {
-            self.node.notify.tell(Notice {
-                cluster: self.node.cluster.name.clone(),
-                node: self.node.name().to_owned(),
-                module: self.module.name.clone(),
-                event: "state".into(),
-                state: state.clone(),
-                previous: self.board.own(&self.module.name).map_or_else(String::new, |shown| shown.state),
-                reason: reason.clone(),
-                reason_code: reason_code.clone(),
-            });
-        }
-        self.board.event(&self.module.name, Entry { kind: Kind::State, state, reason, reason_code, consequence });
+        self.node.tell_step(&self.module.name, moved, state_event(step.state.word(), &step.reason, step.reason_code, consequence));
     }
 
     fn publish(&mut self) {

@@ -118,7 +118,7 @@ pub fn reload(node: &Arc<Node>) -> Result<Value, Failure> {
                     .map(|text| json!({ "file": format!("modules/{name}"), "change": text })),
             ),
             None => {
-                modules::start(node, &name).map_err(|why| failed("cannot start a new module", why))?;
+                modules::start(node, module).map_err(|why| failed("cannot start a new module", why))?;
                 changes.push(json!({ "file": format!("modules/{name}"), "change": "new" }));
             }
         }

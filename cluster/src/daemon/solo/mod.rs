@@ -8,7 +8,7 @@ pub use farm::{Part, farm_beat, farm_status, whose};
 
 use super::board::Board;
 use super::mirror::{Input, Refusal};
-use super::node::Node;
+use super::node::{Node, state_event};
 use super::parts;
 use super::snapshot::{Snapshot, checks_value};
 use crate::config::{Module, OnFailure};
@@ -16,8 +16,6 @@ use crate::failover::{Command, Readiness};
 use crate::module::application::{AppEvent, Application};
 use crate::module::checks::{CheckEvent, Checks};
 use crate::module::environment::Context;
-use crate::module::events::{Event as Entry, Kind};
-use crate::module::notify::Notice;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -198,23 +196,8 @@ impl Solo {
             return;
         }
         self.shown = Some(now);
-        let name = self.module.name.clone();
-        tracing::info!(module = name, state = step.state, code = step.code, "{}", step.reason);
-        let previous = self.board.own(&name).map_or_else(String::new, |shown| shown.state);
-        if previous != step.state {
-            self.node.notify.tell(Notice {
-                cluster: self.node.cluster.name.clone(),
-                node: self.node.name().to_owned(),
-                module: name.clone(),
-                event: "state".into(),
-                state: step.state.into(),
-                previous,
-                reason: step.reason.clone(),
-                reason_code: step.code.into(),
-            });
-        }
-        let (state, reason, reason_code) = (step.state.to_owned(), step.reason.clone(), step.code.to_owned());
-        self.board.event(&name, Entry { kind: Kind::State, state, reason, reason_code, consequence: String::new() });
+        let moved = self.board.own(&self.module.name).is_none_or(|shown| shown.state != step.state);
+        self.node.tell_step(&self.module.name, moved, state_event(step.state, &step.reason, step.code, String::new()));
     }
 
     fn publish(&mut self) {
