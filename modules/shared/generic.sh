@@ -46,8 +46,7 @@ start_application() {
         say "the application is running already"
         return
     fi
-    # shellcheck disable=SC2046
-    [ -n "$UNIT_USED" ] || signal KILL $(processes)
+    [ -n "$UNIT_USED" ] || killed_within 10 processes || fail "what is left of the last run does not end even by SIGKILL: $(processes | tr '\n' ' ')"
     for app_file in $APP_CLEAR; do
         rm -rf -- "$app_file"
     done
@@ -71,17 +70,14 @@ stop_application() {
     if forced; then say "forcing the application to end"; else say "stopping the application"; fi
     if [ -n "$UNIT_USED" ]; then
         stop_unit "$UNIT_USED"
-    elif forced; then
-        # shellcheck disable=SC2046
-        signal KILL $(processes)
-    else
+    elif ! forced; then
         # shellcheck disable=SC2046
         signal TERM $(processes)
     fi
     if forced; then
-        ended_within 10 processes || fail "processes do not end even by SIGKILL: $(processes | tr '\n' ' ')"
+        killed_within 10 processes || fail "processes do not end even by SIGKILL: $(processes | tr '\n' ' ')"
     fi
-    until [ -z "$(processes)" ]; do
+    until nobody processes; do
         sleep "$LOOK"
     done
     say "the application has stopped"

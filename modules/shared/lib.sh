@@ -149,12 +149,29 @@ signal() {
     done
 }
 
-# ended_within SECONDS COMMAND...: true as soon as the command, which prints PIDs, prints none.
+# nobody COMMAND...: the command, which prints PIDs, prints none. It is asked twice: a process may be born behind one look, by a
+# parent that had ended when the look came to it.
+nobody() { [ -z "$("$@")" ] && [ -z "$("$@")" ]; }
+
+# ended_within SECONDS COMMAND...: true as soon as there is nobody left of whom the command prints PIDs.
 ended_within() {
     ended_end=$(($(now) + $1))
     shift
-    while [ -n "$("$@")" ]; do
+    until nobody "$@"; do
         [ "$(now)" -lt "$ended_end" ] || return 1
+        sleep "$LOOK"
+    done
+}
+
+# killed_within SECONDS COMMAND...: SIGKILL to all of whom the command prints PIDs, and to those born meanwhile, until nobody is
+# left.
+killed_within() {
+    killed_end=$(($(now) + $1))
+    shift
+    until nobody "$@"; do
+        [ "$(now)" -lt "$killed_end" ] || return 1
+        # shellcheck disable=SC2046
+        signal KILL $("$@")
         sleep "$LOOK"
     done
 }

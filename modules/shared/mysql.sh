@@ -209,11 +209,9 @@ stop_server() {
         signal TERM $(processes)
     fi
     if forced; then
-        # shellcheck disable=SC2046
-        ended_within 3 processes || signal KILL $(processes)
-        ended_within 10 processes || fail "processes do not end even by SIGKILL: $(processes | tr '\n' ' '); they wait for a disk that does not answer"
+        ended_within 3 processes || killed_within 10 processes || fail "processes do not end even by SIGKILL: $(processes | tr '\n' ' '); they wait for a disk that does not answer"
     fi
-    until [ -z "$(processes)" ]; do
+    until nobody processes; do
         sleep "$LOOK"
     done
 }

@@ -88,13 +88,11 @@ stop_server() {
     if forced; then
         say "forcing $PRODUCT to end"
         [ -z "$UNIT_USED" ] || stop_unit "$UNIT_USED"
-        # shellcheck disable=SC2046
-        signal KILL $(processes)
-        ended_within 10 processes || fail "processes do not end even by SIGKILL: $(processes | tr '\n' ' ')"
+        killed_within 10 processes || fail "processes do not end even by SIGKILL: $(processes | tr '\n' ' ')"
     else
         say "stopping $PRODUCT: requests under way are finished"
         if [ -n "$UNIT_USED" ]; then stop_unit "$UNIT_USED"; else signal "$LEAVE" "$(master)"; fi
-        until [ -z "$(processes)" ]; do
+        until nobody processes; do
             sleep "$LOOK"
         done
     fi

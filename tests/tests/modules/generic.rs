@@ -67,8 +67,9 @@ fn a_command_lives_and_dies() {
             rig.call("stop").must();
             rig.must_not_run("sleep");
             rig.call("stop").must().saying("does not run");
-            // One that does not listen.
-            rig.set("APP_COMMAND", "sh -c 'trap \"\" TERM; while :; do sleep 1; done'");
+            // One that does not listen, and has children faster than one look can count them: once a child that was born
+            // behind the look outlived the forced stop.
+            rig.set("APP_COMMAND", "sh -c 'trap \"\" TERM; while :; do sleep 60 & sleep 0.01; done'");
             rig.call("start").must();
             rig.force().must();
             rig.must_not_run("sleep");

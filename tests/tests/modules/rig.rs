@@ -135,10 +135,11 @@ impl<'a> Rig<'a> {
         text
     }
 
-    /// PIDs, as the host counts, of the processes of that name.
+    /// PIDs, as the host counts, of the living processes of that name. One that is collected between the two looks at it lives
+    /// no more: the state must have been read.
     pub fn processes(&self, name: &str) -> Vec<i32> {
         let words = format!(
-            "for p in /proc/[0-9]*; do read -r n < $p/comm && [ \"$n\" = {name} ] && ! grep -q '^State:.Z' $p/status && echo ${{p#/proc/}}; done; true"
+            "for p in /proc/[0-9]*; do read -r n < $p/comm && [ \"$n\" = {name} ] && grep -qs '^State:.[^ZX]' $p/status && echo ${{p#/proc/}}; done; true"
         );
         let output = self.host.try_run(["sh", "-c", &words]);
         String::from_utf8_lossy(&output.stdout).lines().map(|line| line.parse().unwrap()).collect()
@@ -151,14 +152,14 @@ impl<'a> Rig<'a> {
         assert!(runs.is_some(), "{name} does not run");
     }
 
-    #[track_caller]
     /// Nothing of that name is left, as soon as what was told to end has ended.
+    #[track_caller]
     pub fn must_not_run(&self, name: &str) {
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while !self.processes(name).is_empty() && std::time::Instant::now() < until {
-            std::thread::sleep(std::time::Duration::from_millis(10));
+        if wait_for(crate::PATIENCE, || self.processes(name).is_empty().then_some(())).is_some() {
+            return;
         }
-        assert_eq!(self.processes(name), Vec::<i32>::new(), "{name} runs");
+        let listing = self.host.try_run(["ps", "-eo", "pid,ppid,sid,stat,etimes,args"]);
+        panic!("{name} runs:\n{}", String::from_utf8_lossy(&listing.stdout));
     }
 
     /// Sends a signal to processes of the host.
