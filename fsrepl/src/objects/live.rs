@@ -277,9 +277,13 @@ impl Cache {
     pub(super) fn orphan(&self, id: ObjectId, pin: OwnedFd, kind: Kind) {
         let live = self.take(id).unwrap_or_else(|| Arc::new(Live::new(id, kind, pin, Err(Errno::BADF))));
         self.orphaned.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
-        self.any_orphan.store(true, Ordering::Release);
-        if self.orphans.write().pinned.insert(id.0, live).is_none() {
-            self.pinned.fetch_add(1, Ordering::Relaxed);
+        {
+            // Said under the lock: whoever forgets the last orphan takes it back under the same.
+            let mut orphans = self.orphans.write();
+            self.any_orphan.store(true, Ordering::Release);
+            if orphans.pinned.insert(id.0, live).is_none() {
+                self.pinned.fetch_add(1, Ordering::Relaxed);
+            }
         }
         self.make_room(&mut self.order.lock());
     }

@@ -300,6 +300,8 @@ impl Objects {
     pub fn forget(&self, id: ObjectId) {
         if self.live.forget_orphan(id) || self.forget_unnamed(id) {
             self.table.remove(id);
+            // Somebody may have opened it by its handle while it lost its name; nobody can any more.
+            self.live.remove(id);
         }
     }
 
@@ -378,6 +380,27 @@ pub fn mtime(stat: &Stat) -> Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A removal that came while the last orphan was forgotten was not seen any more, and stayed open for good.
+    #[test]
+    fn orphans_come_while_others_are_forgotten() {
+        let temp = tempfile::tempdir().unwrap();
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
+        let root = || rustix::fs::open(temp.path(), flags, rustix::fs::Mode::empty()).unwrap();
+        let objects = Objects::new(root()).unwrap();
+        let pin = root();
+        std::thread::scope(|threads| {
+            for first in [1_000, 1_000_000] {
+                let (objects, pin) = (&objects, &pin);
+                threads.spawn(move || {
+                    for id in (first..first + 20_000).map(ObjectId) {
+                        objects.live.orphan(id, pin.try_clone().unwrap(), Kind::File);
+                        assert!(objects.live.forget_orphan(id), "{id} is not forgotten");
+                    }
+                });
+            }
+        });
+    }
 
     #[test]
     fn what_was_opened_before_a_close_is_not_kept() {
