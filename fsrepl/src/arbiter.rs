@@ -11,6 +11,13 @@ pub enum Verdict {
         /// Generations that were claimed and given up for this one.
         superseded: Vec<Uuid>,
     },
+    /// Go on as this generation, which the replica that this one keeps pace with has begun.
+    Joined {
+        /// Which.
+        generation: Uuid,
+        /// What lies between, newest first.
+        superseded: Vec<Uuid>,
+    },
     /// The other node has the right: stop serving.
     Refused {
         /// In the operator's words.
@@ -23,6 +30,16 @@ pub trait Arbiter: Send + Sync + std::fmt::Debug {
     /// Whether anybody is asked. If not, no intent has to be on disk before.
     fn asks(&self) -> bool {
         true
+    }
+
+    /// Whether this replica asks for a generation of its own: then the intent is on disk before.
+    fn intends(&self) -> bool {
+        self.asks()
+    }
+
+    /// Whether the replica that this one keeps pace with has gone on from the generation that `identity` is at.
+    fn has_moved(&self, _identity: &Identity) -> bool {
+        false
     }
 
     /// This node, a primary with `identity`, wants to go on as `next` without its secondary. The intent is on disk. Ends early

@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::SystemTime;
+use uuid::Uuid;
 
 pub(super) fn unknown(verb: &str) -> Failure {
     Failure::new(
@@ -57,6 +58,8 @@ pub(super) fn primary(shared: &Arc<Shared>, verb: &str, args: &Value) -> Result<
             shared.fence();
             Ok(json!({ "schema": 1 }))
         }
+        "degrade" => degrade(shared, args),
+        "renew" => renew(shared, args),
         "sync" => sync(shared),
         "estimate" => Ok(json!(estimate(&shared.volume.objects, &shared.journal.dirty()))),
         "resync" => resync_now(shared, args["full"].as_bool().unwrap_or(false)),
@@ -141,6 +144,42 @@ fn watch(shared: &Arc<Shared>, args: &Value) -> Value {
         "resync": shared.progress.lock().as_ref().map(|progress| resync(progress)),
         "identity": *shared.identity.lock(),
     })
+}
+
+fn generation(args: &Value) -> Result<Uuid, Failure> {
+    let from = args["from"].as_str().and_then(|text| Uuid::parse_str(text).ok());
+    from.ok_or_else(|| Failure::new(FailureKind::Usage, "cannot go on", "no generation is named", "use the same version of understudy"))
+}
+
+/// Another replica of the module goes on from the generation `from` without its secondary. When this returns, this one
+/// acknowledges nothing that the secondary follows beyond what it has: it begins a new generation, or has done so already.
+fn degrade(shared: &Arc<Shared>, args: &Value) -> Result<Value, Failure> {
+    let from = generation(args)?;
+    let identity = shared.identity.lock().clone();
+    if identity.current == from {
+        shared.renew(from);
+    } else if !identity.history.contains(&from) {
+        return Err(Failure::new(FailureKind::Refused, "cannot go on", "this replica is not at that generation yet", "ask again"));
+    }
+    Ok(json!({ "schema": 1 }))
+}
+
+/// A replica that keeps pace with this one wants to go on from the generation `from`: the generation that this one has begun
+/// since, and what lies between; null until it has.
+/// With why, where it never will.
+fn renew(shared: &Arc<Shared>, args: &Value) -> Result<Value, Failure> {
+    let from = generation(args)?;
+    let identity = shared.identity.lock().clone();
+    if identity.current == from {
+        let (line, _) = shared.status.get();
+        let refused = (line.state == crate::report::State::Wait && line.reason_code == "failed").then_some(line.reason);
+        shared.renew(from);
+        return Ok(json!({ "schema": 1, "generation": null, "refused": refused }));
+    }
+    match identity.history.iter().position(|past| *past == from) {
+        Some(at) => Ok(json!({ "schema": 1, "generation": identity.current, "superseded": identity.history[..at] })),
+        None => Err(Failure::new(FailureKind::Refused, "cannot go on", "this replica was never at that generation", "")),
+    }
 }
 
 /// A change that a cluster wants recorded.

@@ -66,6 +66,7 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
         identity: Mutex::new(identity),
         arbiter: options.clustered.as_ref().map_or_else(|| Arc::new(AlwaysConsents) as _, |clustered| clustered.arbiter.clone()),
         holding: Mutex::new(None),
+        renewing: Mutex::new(None),
         fenced: AtomicBool::new(false),
         status: Status::new(report.clone(), waiting),
         progress: Mutex::new(None),

@@ -33,6 +33,8 @@ use uuid::Uuid;
 const BACKSTOP: Duration = Duration::from_millis(20);
 /// The same on an idle connection.
 const BACKSTOP_IDLE: Duration = Duration::from_millis(100);
+/// Why a replica gives up a secondary that follows.
+const DIRECTORY_LOST: &str = "another directory of the module goes on without the secondary";
 /// Code of a loss: the resync stood still.
 const STUCK: &str = "resync_stuck";
 
@@ -47,6 +49,8 @@ pub(super) struct Shared {
     pub arbiter: Arc<dyn Arbiter>,
     /// All replies are held, since then and for this reason.
     pub holding: Mutex<Option<(Instant, String)>>,
+    /// A replica of the same module went on from this generation without its secondary: this one does too.
+    pub renewing: Mutex<Option<Uuid>>,
     /// This node may no longer serve: nothing is acknowledged.
     pub fenced: AtomicBool,
     pub status: Status,
@@ -93,10 +97,10 @@ impl Shared {
     pub fn go_alone(&self, reason: &str, code: &str) -> Result<(), Failure> {
         self.journal.alone();
         faults::point("alone-before-identity");
-        let superseded = self.ask_to_go_on(reason)?;
+        let (joined, superseded) = self.ask_to_go_on(reason)?;
         let boot = boot_id().unwrap_or_default();
         self.store_identity(|identity| {
-            let next = identity.intend(Uuid::new_v4());
+            let next = joined.unwrap_or_else(|| identity.intend(Uuid::new_v4()));
             identity.begin(next, &superseded, boot);
         })?;
         faults::point("alone-after-identity");
@@ -105,26 +109,51 @@ impl Shared {
         Ok(())
     }
 
-    /// The intent is on disk before anybody is asked; who asks again after a crash asks for the same.
-    fn ask_to_go_on(&self, reason: &str) -> Result<Vec<Uuid>, Failure> {
-        if self.arbiter.asks() {
+    /// The intent is on disk before anybody is asked; who asks again after a crash asks for the same. Gives the generation that
+    /// was joined, if it is another one's.
+    fn ask_to_go_on(&self, reason: &str) -> Result<(Option<Uuid>, Vec<Uuid>), Failure> {
+        if self.arbiter.intends() {
             self.store_identity(|identity| {
                 identity.intend(Uuid::new_v4());
             })?;
+        }
+        if self.arbiter.asks() {
             *self.holding.lock() = Some((Instant::now(), reason.to_owned()));
             self.status.set(State::Prim, Data::Uptodate, format!("{reason}: replies are held, asks whether it may go on"), "holding");
         }
         let identity = self.identity.lock().clone();
         let next = identity.intent.unwrap_or_else(Uuid::nil);
         match self.arbiter.go_on_alone(&identity, next, &|| self.is_ending() || self.fenced.load(SeqCst)) {
-            Verdict::Granted { .. } if self.fenced.load(SeqCst) => Err(self.may_not("it was told to stop serving")),
-            Verdict::Granted { superseded } => Ok(superseded),
+            Verdict::Granted { .. } | Verdict::Joined { .. } if self.fenced.load(SeqCst) => {
+                Err(self.may_not("it was told to stop serving"))
+            }
+            Verdict::Granted { superseded } => Ok((None, superseded)),
+            Verdict::Joined { generation, superseded } => Ok((Some(generation), superseded)),
             Verdict::Refused { reason } => Err(self.may_not(&reason)),
         }
     }
 
     fn may_not(&self, reason: &str) -> Failure {
         Failure::new(FailureKind::Refused, "cannot go on alone", reason, "the other node serves; this one follows as its secondary")
+    }
+
+    /// Another replica of the module goes on from generation `from` without its secondary: so does this one, before anything is
+    /// acknowledged there. What is held stays held until this one has begun the new generation as well.
+    pub fn renew(&self, from: Uuid) {
+        *self.renewing.lock() = Some(from);
+        self.primary.drop_peer(DIRECTORY_LOST, "directory_lost");
+    }
+
+    /// Whether this replica has to begin a new generation before it may have a session.
+    fn renewal_due(&self) -> bool {
+        let identity = self.identity.lock().clone();
+        self.renewal_is_wanted() || self.arbiter.has_moved(&identity)
+    }
+
+    /// It was told to, and has not done so.
+    fn renewal_is_wanted(&self) -> bool {
+        let wanted = *self.renewing.lock();
+        wanted.is_some_and(|from| from == self.identity.lock().current)
     }
 
     /// Begins the generation that the cluster was granted for this start.
@@ -273,6 +302,9 @@ impl Supervisor {
     fn run(&mut self) -> Result<(), Failure> {
         let mut pause = RECONNECT_FIRST;
         while !self.shared.is_ending() {
+            if self.shared.renewal_due() {
+                self.shared.go_alone(DIRECTORY_LOST, "directory_lost")?;
+            }
             let identity = self.shared.identity.lock().clone();
             match connect(&self.shared.options, &identity, self.shared.opening()) {
                 Ok(connected) => {
@@ -294,7 +326,7 @@ impl Supervisor {
 
     fn rest(&self, pause: Duration) {
         let until = Instant::now() + pause;
-        while Instant::now() < until && !self.shared.is_ending() {
+        while Instant::now() < until && !self.shared.is_ending() && !self.shared.renewal_is_wanted() {
             std::thread::sleep(Duration::from_millis(20).min(pause));
         }
     }
@@ -338,6 +370,10 @@ impl Supervisor {
         if shared.is_ending() {
             // It was told to end while it connected: nobody else ends this session.
             shared.primary.drop_peer("this node stops", "stopping");
+        }
+        if shared.renewal_is_wanted() {
+            // It was told while it connected.
+            shared.primary.drop_peer(DIRECTORY_LOST, "directory_lost");
         }
         shared.volume.objects.table.reserve(connected.welcome.next);
         shared.store_identity(|identity| identity.session = connected.welcome.session)?;
