@@ -12,6 +12,10 @@ pub const NETWORKS: usize = 8;
 pub const FARM_NODES: std::ops::RangeInclusive<usize> = 2..=32;
 /// Modules of a cluster.
 pub const MODULES: usize = 1024;
+/// Replicated directories of a module: each has an engine of its own on both nodes.
+pub const DIRECTORIES: usize = 16;
+/// Bytes of the name of one: it becomes part of a name that connections begin with.
+pub const DIRECTORY_NAME: usize = 128;
 /// Entries of any list in a file.
 pub const LIST: usize = 1024;
 /// Characters of the name of a cluster, a node or a module: it becomes part of file and unit names.

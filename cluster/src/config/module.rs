@@ -50,6 +50,18 @@ pub struct Module {
     pub digest: String,
 }
 
+impl Module {
+    /// The names of its engines, one for each directory. The first has the module's, which no other can: a name of a module has
+    /// no colon.
+    pub fn engines(&self) -> Vec<String> {
+        let name = |(place, replicate): (usize, &Replicate)| match place {
+            0 => self.name.clone(),
+            _ => format!("{}:{}", self.name, replicate.name),
+        };
+        self.replicate.iter().enumerate().map(name).collect()
+    }
+}
+
 /// What a module is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModuleKind {

@@ -133,15 +133,26 @@ pub fn changes(old: &Module, new: &Module) -> Vec<Change> {
 }
 
 fn replicate(all: &mut Changes, old: &Module, new: &Module) {
-    let (Some(was), Some(is)) = (old.replicate.first(), new.replicate.first()) else {
-        return all.value("replicate", &old.replicate, &new.replicate, Effect::AfterRestart);
-    };
+    let ([was], [is]) = (old.replicate.as_slice(), new.replicate.as_slice()) else { return directories(all, old, new) };
     all.value("replicate.name", &was.name, &is.name, Effect::Now);
     // Another directory is another replica: nothing of the former one's history holds for it.
     all.value("replicate.directory", &was.directory, &is.directory, Effect::AfterRestart);
     // Both engines of a session must leave out the same.
     all.value("replicate.exclude", &was.exclude, &is.exclude, Effect::AfterRestart);
     all.value("replicate.require", &was.require, &is.require, Effect::Now);
+}
+
+/// Each directory of several has an engine that is named after it, the first after the module: its place and its name are part
+/// of what runs.
+fn directories(all: &mut Changes, old: &Module, new: &Module) {
+    all.named("replicate", &old.replicate, &new.replicate, |one| one.name.clone(), Effect::AfterRestart);
+    let kept = |ours: &Module, theirs: &Module| -> Vec<String> {
+        let common = ours.replicate.iter().filter(|one| theirs.replicate.iter().any(|other| other.name == one.name));
+        common.map(|one| one.name.clone()).collect()
+    };
+    if kept(old, new) != kept(new, old) {
+        all.push("replicate (order)", What::Changed, Effect::AfterRestart);
+    }
 }
 
 fn application(all: &mut Changes, old: &Module, new: &Module) {

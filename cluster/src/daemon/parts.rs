@@ -9,11 +9,11 @@ use crate::module::checks::{self, Setup};
 use crate::module::environment::Context;
 use crate::module::systemd::Systemd;
 use crossbeam::channel::Sender;
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
-/// The application, on this node. `engine`: the process that holds the directory by right.
-pub fn application(node: &Arc<Node>, module: &Arc<Module>, engine: Arc<AtomicU32>) -> Spec {
+/// The application, on this node. `engines`: the processes that hold the directories by right.
+pub fn application(node: &Arc<Node>, module: &Arc<Module>, engines: Arc<Mutex<Vec<u32>>>) -> Spec {
     let (board, name) = (node.board.clone(), module.name.clone());
     Spec {
         environment: environment(node, module),
@@ -21,7 +21,7 @@ pub fn application(node: &Arc<Node>, module: &Arc<Module>, engine: Arc<AtomicU32
         application: module.application.clone(),
         run: node.home.run.clone(),
         systemd: Systemd::detect(),
-        spared: Arc::new(move || vec![engine.load(SeqCst), std::process::id()]),
+        spared: Arc::new(move || engines.lock().iter().copied().chain([std::process::id()]).collect()),
         log: Arc::new(move |line| board.output(&name, &line)),
     }
 }

@@ -35,6 +35,9 @@ pub struct Snapshot {
     pub serves: bool,
     /// Progress of a resync.
     pub resync: Value,
+    /// How each directory is, where there are several.
+    #[serde(default)]
+    pub directories: Vec<Value>,
     /// Whether the other node could take over now, with the reason.
     pub can_fail_over: Value,
     /// Addresses that are on here.
@@ -80,6 +83,7 @@ impl Snapshot {
             generation: disk.replica().current,
             serves,
             resync: view.map_or(Value::Null, |view| view.resync.clone()),
+            directories: view.map_or_else(Vec::new, |view| view.directories.clone()),
             can_fail_over: can_fail_over(machine, agreeing),
             addressed: false,
             failover_on: machine.view().policy.failover,
@@ -102,6 +106,7 @@ impl Snapshot {
             generation: None,
             serves: state == "UP" && readiness == Readiness::Ready,
             resync: Value::Null,
+            directories: Vec::new(),
             can_fail_over: json!({ "now": false, "reason": "there is no secondary", "reason_code": "not_a_mirror" }),
             addressed: false,
             failover_on: false,

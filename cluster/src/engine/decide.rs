@@ -1,11 +1,13 @@
 //! The engine's question, whether it may go on without its secondary, asked by the engine itself: the daemon may be away.
 
+use super::pace::{Pace, Step};
 use crate::arbiter::{self, ClusterArbiter};
 use crate::replica::{Party, Replica};
 use crate::{NodeId, replica};
 use fsrepl::arbiter::{Arbiter, Verdict};
 use fsrepl::node::identity::Identity;
 use fsrepl::node::offline::boot_now;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// Asks the other node, over every network, and the quorum.
@@ -16,6 +18,10 @@ pub struct ClusterDecides {
     pub me: NodeId,
     /// Acknowledged is on both disks.
     pub durable: bool,
+    /// The module's other directories.
+    pub pace: Pace,
+    /// Longest that replies are held.
+    pub hold: Duration,
 }
 
 impl std::fmt::Debug for ClusterDecides {
@@ -33,8 +39,33 @@ fn party(me: NodeId, identity: &Identity, durable: bool) -> Party {
     Party { node: me, replica, willing: true, serving: true }
 }
 
+impl ClusterDecides {
+    /// Nobody has answered for too long.
+    fn held_too_long(whom: &str) -> Verdict {
+        Verdict::Refused { reason: format!("{HELD} whether this node may go on, for longer than replies may be held{whom}") }
+    }
+}
+
 impl Arbiter for ClusterDecides {
+    fn intends(&self) -> bool {
+        self.pace.leads()
+    }
+
+    fn has_moved(&self, identity: &Identity) -> bool {
+        self.pace.has_moved(identity)
+    }
+
     fn go_on_alone(&self, identity: &Identity, next: Uuid, ending: &dyn Fn() -> bool) -> Verdict {
+        // The first waits for the others, then for an answer.
+        let until = Instant::now() + if self.pace.leads() { self.hold } else { self.hold * 2 };
+        // No other directory of the module may go on with the secondary when this one goes on without it.
+        match self.pace.together(identity, until, ending) {
+            Step::Asks => {}
+            Step::Joins { generation, superseded } => return Verdict::Joined { generation, superseded },
+            Step::Refused(reason) => return Verdict::Refused { reason },
+            Step::Late(engine) => return Self::held_too_long(&format!(" (the engine {engine} does not)")),
+            Step::Ends => return Verdict::Refused { reason: "this node stops".into() },
+        }
         match self.arbiter.decide(identity.set, party(self.me, identity, self.durable), next, ending) {
             arbiter::Verdict::Granted { superseded, by } => {
                 tracing::info!(?by, %next, "may go on alone");
@@ -42,9 +73,7 @@ impl Arbiter for ClusterDecides {
             }
             arbiter::Verdict::Refused { reason } => Verdict::Refused { reason },
             arbiter::Verdict::Cancelled => Verdict::Refused { reason: "this node stops".into() },
-            arbiter::Verdict::HeldTooLong => {
-                Verdict::Refused { reason: format!("{HELD} whether this node may go on, for longer than replies may be held") }
-            }
+            arbiter::Verdict::HeldTooLong => Self::held_too_long(""),
         }
     }
 }

@@ -7,8 +7,8 @@ use std::net::{SocketAddr, TcpStream};
 /// The networks, in the order of preference.
 #[derive(Clone, Debug)]
 pub struct Networks {
-    /// The module.
-    pub module: String,
+    /// The engine's name, the same on both nodes.
+    pub engine: String,
     /// The other node's name.
     pub peer: String,
     /// Where it is reached.
@@ -17,7 +17,7 @@ pub struct Networks {
 
 impl Dial for Networks {
     fn dial(&self) -> io::Result<TcpStream> {
-        crate::net::connect_replication(&self.addresses, &self.module)
+        crate::net::connect_replication(&self.addresses, &self.engine)
     }
 
     fn peer(&self) -> String {

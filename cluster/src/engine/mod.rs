@@ -4,20 +4,26 @@
 //! daemon ── spec.rs ──► run.rs (in the engine's process) ──► fsrepl::node
 //!        ── process.rs: start, find, end
 //!        ◄─ view.rs: what an engine says of itself, by long polls on its control socket
+//! group.rs, together.rs: the engines of a module's directories as one     pace.rs: what these engines tell each other
 //! ```
 
 mod decide;
 mod dial;
+mod group;
+mod pace;
 mod process;
 mod run;
 mod spec;
+mod together;
 mod view;
 
 pub use decide::{ClusterDecides, HELD};
 pub use dial::Networks;
+pub use group::Group;
 pub use process::{Ended, Engine, Home, News};
 pub use run::{ring, run};
 pub use spec::{BeginSpec, EngineSpec, QuorumSpec, RoleSpec, SCHEMA as SPEC_SCHEMA};
+pub use together::sum_of_resyncs;
 pub use view::{Holding, View};
 
 use fsrepl::report::Failure;

@@ -78,7 +78,7 @@ fn failed(module: &str, why: impl std::fmt::Display) -> Failure {
 impl Engine {
     /// Starts one. `news` is told everything until the end, from a thread of its own.
     pub fn start(home: &Home, spec: &EngineSpec, news: impl Fn(News) + Send + 'static) -> Result<Engine, Failure> {
-        let module = spec.module.clone();
+        let module = spec.name().to_owned();
         fs::create_dir_all(&home.run).map_err(|why| failed(&module, why))?;
         let text = serde_json::to_vec_pretty(spec).map_err(|why| failed(&module, why))?;
         let path = home.spec(&module);
@@ -91,7 +91,7 @@ impl Engine {
         command.process_group(0);
         let child = command.spawn().map_err(|why| failed(&module, why))?;
         let engine = Engine { run: home.run.clone(), module, pid: child.id(), over: Arc::default() };
-        engine.follow(Some(child), home.log(&spec.module), news).map_err(|why| failed(&spec.module, why))?;
+        engine.follow(Some(child), home.log(spec.name()), news).map_err(|why| failed(spec.name(), why))?;
         Ok(engine)
     }
 
@@ -120,7 +120,7 @@ impl Engine {
         self.over.load(SeqCst)
     }
 
-    /// What its log is, for sentences.
+    /// Its name.
     pub fn module(&self) -> &str {
         &self.module
     }

@@ -2,6 +2,7 @@
 
 use super::decide::ClusterDecides;
 use super::dial::Networks;
+use super::pace::Pace;
 use super::spec::{EngineSpec, QuorumSpec, RoleSpec, SCHEMA};
 use crate::arbiter::{ClusterArbiter, Quorum, Settings};
 use crate::net::Identity;
@@ -70,13 +71,19 @@ fn arbiter(spec: &EngineSpec, keys: KeyRing) -> Result<ClusterArbiter, Failure> 
 }
 
 fn primary(spec: &EngineSpec, keys: KeyRing, places: Places, begin: Begin) -> Result<MountOptions, Failure> {
-    let arbiter = ClusterDecides { arbiter: arbiter(spec, keys.clone())?, me: spec.me, durable: spec.durable };
-    let dial = Networks { module: spec.module.clone(), peer: spec.peer_name.clone(), addresses: spec.replication_addresses.clone() };
+    let arbiter = ClusterDecides {
+        arbiter: arbiter(spec, keys.clone())?,
+        me: spec.me,
+        durable: spec.durable,
+        pace: Pace::of(&places.run, &spec.engines, spec.place),
+        hold: spec.profile.hold,
+    };
+    let dial = Networks { engine: spec.name().to_owned(), peer: spec.peer_name.clone(), addresses: spec.replication_addresses.clone() };
     Ok(MountOptions {
         dir: spec.directory.clone(),
         to: None,
         auth: Auth::Keys(keys),
-        name: spec.module.clone(),
+        name: spec.name().to_owned(),
         ack: if spec.durable { Ack::Disk } else { Ack::Memory },
         alone: true,
         exclude: spec.exclude.clone(),
@@ -94,7 +101,7 @@ fn secondary(spec: &EngineSpec, auth: Auth, places: Places, discard: bool) -> Re
         dir: spec.directory.clone(),
         listen: Listen::Handed,
         auth,
-        name: spec.module.clone(),
+        name: spec.name().to_owned(),
         discard_local: discard,
         peer_timeout: spec.profile.degrade,
         places,

@@ -14,8 +14,15 @@ use uuid::Uuid;
 pub struct EngineSpec {
     /// Form of the file.
     pub schema: u64,
-    /// The module, which is also the replica's name.
+    /// The module.
     pub module: String,
+    /// The engines of the module, this one's name at `place`. The first decides for all whether the module goes on without its
+    /// secondary. Empty in specifications of former versions: the module's name.
+    #[serde(default)]
+    pub engines: Vec<String>,
+    /// Which of them this one is.
+    #[serde(default)]
+    pub place: usize,
     /// The cluster's name.
     pub cluster: String,
     /// This node.
@@ -48,6 +55,13 @@ pub struct EngineSpec {
     pub resync_max_rate: Option<u64>,
     /// What it is started as.
     pub role: RoleSpec,
+}
+
+impl EngineSpec {
+    /// The replica's name: of its control socket, its log, its connections.
+    pub fn name(&self) -> &str {
+        self.engines.get(self.place).unwrap_or(&self.module)
+    }
 }
 
 /// Version of [`EngineSpec`].

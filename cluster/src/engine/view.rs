@@ -36,8 +36,14 @@ pub struct View {
     /// Progress of a resync.
     #[serde(default)]
     pub resync: Value,
-    /// What the replica is.
+    /// What the replica is; of several directories, the first.
     pub identity: Option<Identity>,
+    /// The same of all directories.
+    #[serde(skip)]
+    pub identities: Vec<Option<Identity>>,
+    /// How each directory is, where there are several; for people.
+    #[serde(skip)]
+    pub directories: Vec<Value>,
 }
 
 /// Replies are held.

@@ -2,6 +2,7 @@
 //! anything is said or done because of it.
 
 mod elect;
+mod group;
 mod recorded;
 mod relation;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod tests;
 pub use elect::{Leader, Nobody, Party, elect};
 pub use fsrepl::node::identity::{Right, Role};
 pub use fsrepl::report::Data;
+pub use group::together;
 pub use relation::{Relation, relation};
 
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 use super::module::Context;
 use super::parts;
 use crate::config::read::{Section, Value};
-use crate::config::{Replicate, words};
+use crate::config::{Replicate, limits, words};
 use fsrepl::apply::Exclude;
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,46 @@ pub(super) fn read(root: &Section<'_>, context: &Context<'_>) -> Vec<Replicate> 
     if sections.is_empty() {
         root.missing("replicate", "[[replicate]] with the directory that is kept on both nodes");
     }
-    for section in sections.iter().skip(1) {
+    if let Some(section) = sections.get(limits::DIRECTORIES) {
         section.wrong(
-            "a second [[replicate]]",
-            "one: a directory is one consistency group today, so put both directories below one that is replicated",
+            format!("{} tables", sections.len()),
+            format!("at most {} [[replicate]]: each directory has an engine of its own", limits::DIRECTORIES),
         );
     }
-    sections.iter().filter_map(|section| directory(section, context)).collect()
+    let mut taken: Vec<Replicate> = Vec::new();
+    for section in sections.iter().take(limits::DIRECTORIES) {
+        let Some(replicate) = directory(section, context) else { continue };
+        if apart(section, &replicate, &taken) {
+            taken.push(replicate);
+        }
+    }
+    taken
+}
+
+/// Directories of a module share neither files nor names.
+fn apart(section: &Section<'_>, replicate: &Replicate, taken: &[Replicate]) -> bool {
+    let own = &replicate.directory;
+    if let Some(other) = taken.iter().find(|other| own.starts_with(&other.directory) || other.directory.starts_with(own)) {
+        section.wrong(
+            format!("directory = \"{}\"", own.display()),
+            format!(
+                "a directory neither above nor below {}, which is replicated already: one table for the upper one does",
+                other.directory.display()
+            ),
+        );
+        return false;
+    }
+    if taken.iter().any(|other| other.name == replicate.name) {
+        section.wrong(format!("name = \"{}\"", replicate.name), "another name for each directory of the module: set `name`");
+        return false;
+    }
+    // The first one's engine has the module's name; those of the others are told apart by theirs.
+    if !taken.is_empty() && (replicate.name.contains('/') || replicate.name.len() > limits::DIRECTORY_NAME) {
+        let most = limits::DIRECTORY_NAME;
+        section.wrong(format!("name = \"{}\"", replicate.name), format!("a name of at most {most} bytes without `/`: set `name`"));
+        return false;
+    }
+    true
 }
 
 fn directory(section: &Section<'_>, context: &Context<'_>) -> Option<Replicate> {

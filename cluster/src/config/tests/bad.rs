@@ -193,8 +193,20 @@ Z = 3
 }
 
 #[test]
-fn one_group_today() {
-    insta::assert_snapshot!(changed("[[virtual_ip]]", "[[replicate]]\ndirectory = \"/srv\"\n[[virtual_ip]]").join("\n"));
+fn directories_of_a_module_must_go_together() {
+    let also = |more: &str| changed("[[virtual_ip]]", &format!("{more}[[virtual_ip]]")).join("\n");
+    let table = |words: &str| format!("[[replicate]]\n{words}\n");
+    let many: String = (0..limits::DIRECTORIES).map(|number| table(&format!("directory = \"/many/{number}\""))).collect();
+    let told = [
+        ("below", also(&table("directory = \"/var/lib/postgresql/15/main/pg_wal\""))),
+        ("above", also(&table("directory = \"/var/lib/postgresql\""))),
+        ("equal", also(&table("directory = \"/var/lib/postgresql/15/main\"\nname = \"other\""))),
+        ("same name", also(&(table("directory = \"/srv/a\"") + &table("directory = \"/opt/a\"")))),
+        ("a name with a slash", also(&table("directory = \"/srv\"\nname = \"a/b\""))),
+        ("too many", also(&many)),
+        ("good", also(&(table("directory = \"/srv\"") + &table("directory = \"/opt/b c\"\nname = \"second\"")))),
+    ];
+    insta::assert_snapshot!(told.map(|(what, told)| format!("{what}: {told}")).join("\n"));
 }
 
 #[test]

@@ -42,6 +42,19 @@ fn of_a_module() {
 }
 
 #[test]
+fn of_its_directories() {
+    const RESTART: &str = "takes effect when the module is stopped on all its nodes and started again\n";
+    let with = |more: &str| module(&MODULE.replace("[[virtual_ip]]", &format!("{more}[[virtual_ip]]")));
+    let (wal, logs) = ("[[replicate]]\nname = \"wal\"\ndirectory = \"/wal\"\n", "[[replicate]]\nname = \"logs\"\ndirectory = \"/logs\"\n");
+    assert_eq!(told(&changes(&with(""), &with(wal))), format!("replicate.wal: added, {RESTART}"));
+    assert_eq!(told(&changes(&with(wal), &with(""))), format!("replicate.wal: removed, {RESTART}"));
+    let order = format!("replicate (order): changed, {RESTART}");
+    assert_eq!(told(&changes(&with(&format!("{wal}{logs}")), &with(&format!("{logs}{wal}")))), order);
+    let moved = wal.replace("\"/wal\"", "\"/other\"");
+    assert_eq!(told(&changes(&with(wal), &with(&moved))), format!("replicate.wal: changed, {RESTART}"));
+}
+
+#[test]
 fn of_what_runs() {
     let (top, _) = MODULE.split_once("[application]").unwrap();
     let run = format!("{top}[application]\nrun = [\"/bin/x\"]\n");

@@ -65,7 +65,7 @@ fn ask<'scope, 'env>(
     if handle.module.kind != ModuleKind::Mirror {
         return None;
     }
-    let question = move || fsrepl::node::control::call(&node.home.run, &handle.module.name, "status", &Value::Null, limits::ENGINE).ok();
+    let question = move || operator::ask_engines(node, &handle.module, "status", &Value::Null, None, limits::ENGINE).ok();
     std::thread::Builder::new().name("figures".into()).spawn_scoped(scope, question).ok()
 }
 

@@ -52,8 +52,7 @@ impl Mirror {
 
     fn follow(&mut self, keeping: bool) {
         // What never was a replica is given up for the peer's: the operator named the good side.
-        let discard = keeping || self.disk.replica().current.is_none();
-        self.start_engine(RoleSpec::Secondary { discard });
+        self.start_engine(|mirror, place| RoleSpec::Secondary { discard: keeping || mirror.disk.may_discard(place) });
     }
 
     fn promote(&mut self) {
@@ -64,14 +63,19 @@ impl Mirror {
             return self.queue.push_back(Event::EngineDied(missing));
         }
         let accepted = std::mem::take(&mut self.accepted);
-        self.start_engine(RoleSpec::Primary(BeginSpec { generation, superseded, accepted }));
+        self.start_engine(|mirror, place| {
+            let mut superseded = superseded.clone();
+            superseded.extend(mirror.disk.missed(place).into_iter().filter(|missed| *missed != generation));
+            RoleSpec::Primary(BeginSpec { generation, superseded, accepted })
+        });
     }
 
     /// What must be in the directory before the application may start on it.
     fn missing(&self) -> Option<String> {
-        let replicate = self.module.replicate.first()?;
-        let missing = replicate.require.iter().find(|path| !replicate.directory.join(path).exists())?;
-        Some(format!("{} is missing in {}: is its disk mounted?", missing.display(), replicate.directory.display()))
+        self.module.replicate.iter().find_map(|replicate| {
+            let missing = replicate.require.iter().find(|path| !replicate.directory.join(path).exists())?;
+            Some(format!("{} is missing in {}: is its disk mounted?", missing.display(), replicate.directory.display()))
+        })
     }
 
     /// Ends the engine before this returns.
@@ -99,13 +103,10 @@ impl Mirror {
     fn seal(&mut self) {
         match (&self.engine, self.view.as_ref().is_some_and(|view| view.is_primary())) {
             (Some((_, engine)), true) => engine.terminate(),
-            (Some(_), false) => {
-                let sealed = crate::engine::call(&self.node.home.run, &self.module.name, "seal", &serde_json::Value::Null);
-                if let Err(why) = sealed {
+            (Some((_, engine)), false) => {
+                if let Err(why) = engine.call_all("seal") {
                     tracing::warn!(module = self.module.name, %why, "the engine does not end its session: it is killed");
-                    if let Some((_, engine)) = &self.engine {
-                        engine.kill();
-                    }
+                    engine.kill();
                 }
                 self.stop_engine();
             }
@@ -219,14 +220,10 @@ impl Mirror {
     }
 
     fn fence_engine(&mut self) {
-        if self.engine.is_none() {
-            return;
-        }
-        if let Err(why) = crate::engine::call(&self.node.home.run, &self.module.name, "fence", &serde_json::Value::Null) {
+        let Some((_, engine)) = &self.engine else { return };
+        if let Err(why) = engine.call_all("fence") {
             tracing::warn!(module = self.module.name, %why, "the engine does not stop acknowledging: it is killed");
-            if let Some((_, engine)) = &self.engine {
-                engine.kill();
-            }
+            engine.kill();
         }
     }
 

@@ -1,17 +1,13 @@
 //! Where the right to go on is while the pair is in sync: the primary's half drives it, the secondary's records and answers.
 
 use super::Mirror;
-use crate::engine::View;
+use super::data::Session;
 use crate::failover::Phase;
 use crate::net::Message;
 use crate::quorum::agreement::{Agreement, Do, Event, Follower, Word};
 use crate::quorum::{Kind, notice};
 use crate::replica::{Generation, Right};
 use crate::{Moment, quorum};
-use fsrepl::node::change::Change;
-
-/// One session of a generation.
-type Session = (Generation, u64);
 
 /// Both halves.
 pub struct Agreeing {
@@ -43,11 +39,11 @@ impl Agreeing {
 }
 
 impl Mirror {
-    pub(super) fn begin_agreeing(&mut self, view: &View) {
-        let Some(identity) = &view.identity else { return };
+    pub(super) fn begin_agreeing(&mut self) {
+        let Some(session) = self.disk.session() else { return };
         let (node, now) = (&self.node, self.node.now());
-        let agreement = Agreement::new(node.quorum().kind(), node.cluster.profile, node.me, self.peer, identity.current, now);
-        self.agreeing.leads = Some(((identity.current, identity.session), agreement));
+        let agreement = Agreement::new(node.quorum().kind(), node.cluster.profile, node.me, self.peer, session.0, now);
+        self.agreeing.leads = Some((session, agreement));
         self.agreeing.notice = None;
     }
 
@@ -72,9 +68,8 @@ impl Mirror {
         }
     }
 
-    fn record_right(&mut self, (generation, session): Session, right: Right) -> bool {
-        let change = Change::Right { right, generation, session };
-        match self.disk.record(&change, self.engine.is_some(), self.app.is_running()) {
+    fn record_right(&mut self, session: Session, right: Right) -> bool {
+        match self.disk.record_right(right, session, self.engine.is_some(), self.app.is_running()) {
             Ok(()) => {
                 self.queue.push_back(crate::failover::Event::Replica(self.disk.replica()));
                 true

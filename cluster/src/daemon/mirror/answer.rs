@@ -19,7 +19,7 @@ impl Mirror {
             return Some(answer);
         }
         // Also when it was said before: what this node has begun to ask for since is given up.
-        if self.disk.identity.is_some() {
+        if self.disk.is_replica() {
             if let Err(failure) = self.disk.record(&Change::YieldTo(question.next), self.engine.is_some(), self.app.is_running()) {
                 tracing::warn!(module = self.module.name, %failure, "consent cannot be recorded, so it is not given");
                 return None;

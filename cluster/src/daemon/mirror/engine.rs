@@ -2,24 +2,24 @@
 
 use super::Mirror;
 use super::limits::GONE;
-use crate::engine::{Ended, Engine, EngineSpec, HELD, News, RoleSpec, SPEC_SCHEMA, View};
+use crate::engine::{Ended, EngineSpec, Group, HELD, News, RoleSpec, SPEC_SCHEMA, View};
 use crate::failover::{Event, Phase};
 use fsrepl::report::State;
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 impl Mirror {
-    pub(super) fn start_engine(&mut self, role: RoleSpec) {
+    /// One for each directory; `role`: what the one at that place is.
+    pub(super) fn start_engine(&mut self, role: impl Fn(&Mirror, usize) -> RoleSpec) {
         if !self.application_is_gone() {
             return self.queue.push_back(Event::EngineDied("what ran on its directory does not end".into()));
         }
-        let spec = self.spec(role);
+        let specs: Vec<EngineSpec> = (0..self.module.replicate.len()).map(|place| self.spec(place, role(self, place))).collect();
         self.counter += 1;
         let (number, inputs) = (self.counter, self.inputs.clone());
         let news = move |news| drop(inputs.send(super::Input::Engine(number, news)));
-        match Engine::start(&self.node.home, &spec, news) {
+        match Group::start(&self.node.home, &specs, self.directory_names(), news) {
             Ok(engine) => {
-                self.engine_pid.store(engine.pid(), SeqCst);
+                *self.engine_pids.lock() = engine.pids();
                 self.engine = Some((number, engine));
                 self.view = None;
             }
@@ -27,12 +27,18 @@ impl Mirror {
         }
     }
 
-    fn spec(&self, role: RoleSpec) -> EngineSpec {
+    fn directory_names(&self) -> Vec<String> {
+        self.module.replicate.iter().map(|replicate| replicate.name.clone()).collect()
+    }
+
+    fn spec(&self, place: usize, role: RoleSpec) -> EngineSpec {
         let (node, module) = (&self.node, &self.module);
-        let replicate = &module.replicate[0];
+        let replicate = &module.replicate[place];
         EngineSpec {
             schema: SPEC_SCHEMA,
             module: module.name.clone(),
+            engines: module.engines(),
+            place,
             cluster: node.cluster.name.clone(),
             me: node.me,
             me_name: node.cluster.name_of(node.me).to_owned(),
@@ -57,18 +63,19 @@ impl Mirror {
         self.counter += 1;
         let (number, inputs) = (self.counter, self.inputs.clone());
         let news = move |news| drop(inputs.send(super::Input::Engine(number, news)));
-        let Some((engine, view)) = Engine::find(&self.node.home, &self.module.name, news) else {
+        let found = Group::find(&self.node.home, &self.module.engines(), self.directory_names(), news);
+        let Some((engine, view)) = found else {
             return self.drop_found();
         };
-        self.engine_pid.store(engine.pid(), SeqCst);
+        *self.engine_pids.lock() = engine.pids();
         self.engine = Some((number, engine));
         if view.over {
             // What an earlier daemon had ended is no use to this one.
             self.view = Some(view);
             return self.drop_found();
         }
+        self.disk.see(&view);
         self.adopt(&view);
-        self.disk.identity.clone_from(&view.identity);
         let refused = view.refused().then(|| refusal(view.reason.clone()));
         self.view = Some(view);
         self.feed(Event::Replica(self.disk.replica()));
@@ -109,7 +116,7 @@ impl Mirror {
             _ => {}
         }
         if view.in_sync && view.is_primary() {
-            self.begin_agreeing(view);
+            self.begin_agreeing();
         }
         self.feed(Event::Replication(view.session));
     }
@@ -171,8 +178,7 @@ impl Mirror {
 
     fn seen(&mut self, view: View) {
         let former = self.view.replace(view.clone());
-        if view.identity.is_some() && view.identity != self.disk.identity {
-            self.disk.identity.clone_from(&view.identity);
+        if self.disk.see(&view) {
             self.feed(Event::Replica(self.disk.replica()));
         }
         let was = |test: fn(&View) -> bool| former.as_ref().is_some_and(test);
@@ -185,7 +191,7 @@ impl Mirror {
         if view.in_sync && !was(|view| view.in_sync) {
             self.feed(Event::InSync);
             if view.is_primary() {
-                self.begin_agreeing(&view);
+                self.begin_agreeing();
             }
         }
         if !view.in_sync && was(|view| view.in_sync) {

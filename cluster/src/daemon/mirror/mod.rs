@@ -27,15 +27,16 @@ use super::parts;
 use super::snapshot::Snapshot;
 use crate::NodeId;
 use crate::config::Module;
-use crate::engine::{Engine, View};
+use crate::engine::{Group, View};
 use crate::failover::{Event, Machine, Phase, Policy, Step};
 use crate::module::application::Application;
 use crate::module::checks::Checks;
 use crate::replica::Generation;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Instant;
 
 /// The question that is out.
@@ -69,9 +70,9 @@ pub struct Mirror {
     inputs: Sender<Input>,
     machine: Machine,
     disk: Disk,
-    engine: Option<(u64, Engine)>,
-    /// For those that kill who holds the directory.
-    engine_pid: Arc<AtomicU32>,
+    engine: Option<(u64, Group)>,
+    /// For those that kill who holds the directories.
+    engine_pids: Arc<Mutex<Vec<u32>>>,
     view: Option<View>,
     counter: u64,
     asking: Option<Asking>,
@@ -99,9 +100,9 @@ impl Mirror {
     pub fn new(node: &Arc<Node>, module: &Arc<Module>, inputs: Sender<Input>) -> std::io::Result<Mirror> {
         let peer = module.nodes.iter().copied().find(|&id| id != node.me).unwrap_or(node.me);
         let machine = Machine::new(node.me, node.cluster.name_of(peer), policy(node, module), node.now());
-        let disk = Disk::new(node, module, &module.replicate[0].directory);
-        let engine_pid = Arc::new(AtomicU32::new(0));
-        let app = Application::new(parts::application(node, module, engine_pid.clone()), parts::app_report(&inputs))?;
+        let disk = Disk::new(node, module);
+        let engine_pids: Arc<Mutex<Vec<u32>>> = Arc::default();
+        let app = Application::new(parts::application(node, module, engine_pids.clone()), parts::app_report(&inputs))?;
         let checks = Checks::start(module.checks.clone(), parts::checks(node, module), parts::check_report(&inputs))?;
         Ok(Mirror {
             node: node.clone(),
@@ -112,7 +113,7 @@ impl Mirror {
             machine,
             disk,
             engine: None,
-            engine_pid,
+            engine_pids,
             view: None,
             counter: 0,
             asking: None,

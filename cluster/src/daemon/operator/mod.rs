@@ -2,6 +2,7 @@
 
 mod commands;
 mod config;
+mod engines;
 mod route;
 mod status;
 mod support;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use self::usage as usage_error;
+pub(super) use engines::ask as ask_engines;
 pub(super) use route::{module_word as route_module, unknown as unknown_module};
 pub use support::redact;
 

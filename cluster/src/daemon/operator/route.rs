@@ -103,7 +103,7 @@ pub fn to_engine(node: &Arc<Node>, args: &Value) -> Result<Value, Failure> {
 
 /// Asks the engine of a module on this node.
 pub fn engine_here(node: &Node, args: &Value) -> Result<Value, Failure> {
-    let module = module_word(args)?;
+    let module = handle(node, args)?.module;
     let verb = args["verb"].as_str().unwrap_or("status");
     // What an engine may be asked by an operator; what decides about it is the daemon's.
     if !matches!(
@@ -112,6 +112,6 @@ pub fn engine_here(node: &Node, args: &Value) -> Result<Value, Failure> {
     ) {
         return Err(usage(format!("cannot ask the engine to {verb}"), "that is the daemon's business", ""));
     }
-    let answer = fsrepl::node::control::call(&node.home.run, &module, verb, &args["args"], PATIENCE)?;
+    let answer = super::engines::ask(node, &module, verb, &args["args"], args["directory"].as_str(), PATIENCE)?;
     Ok(json!({ "schema": 1, "node": node.name(), "answer": answer }))
 }

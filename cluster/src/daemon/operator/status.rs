@@ -64,6 +64,9 @@ fn module(node: &Node, handle: &Handle, shown: &Shown) -> Value {
     value["failover"] = json!(shown.snapshot.failover_on);
     value["checks_on"] = json!(shown.snapshot.checks_on);
     value["directories"] = handle.module.replicate.iter().map(|replicate| json!(replicate.directory)).collect();
+    if !shown.snapshot.directories.is_empty() {
+        value["directory_states"] = json!(shown.snapshot.directories);
+    }
     if let Some(farm) = super::super::solo::farm_status(node, name) {
         value["farm"] = farm;
     }
@@ -148,9 +151,10 @@ fn addresses(node: &Node, handle: &Handle, own: &Shown) -> Value {
 
 /// What is kept of lost histories in this node's replica; read from the directory, so that it needs no engine.
 fn kept(node: &Node, handle: &Handle) -> Value {
-    let engine = fsrepl::node::control::call(&node.home.run, &handle.module.name, "kept", &json!({}), std::time::Duration::from_secs(2));
-    match handle.module.kind {
-        ModuleKind::Mirror => engine.map_or_else(|_| json!([]), |answer| answer["kept"].clone()),
-        _ => json!([]),
+    if handle.module.kind != ModuleKind::Mirror {
+        return json!([]);
     }
+    let patience = std::time::Duration::from_secs(2);
+    let answer = super::engines::ask(node, &handle.module, "kept", &json!({}), None, patience);
+    answer.map_or_else(|_| json!([]), |answer| answer["kept"].clone())
 }

@@ -27,7 +27,14 @@ pub fn collect(node: &Node) -> Result<Value, Failure> {
             files.push(file(&format!("modules/{name}/module.toml"), &redact(&text)));
         }
         files.push(tail(&format!("log/{name}.log"), &node.board.log_file(name), most));
-        files.push(tail(&format!("engine/{name}.log"), &node.home.log(name), most));
+        let mut engines = handle.module.engines();
+        if engines.is_empty() {
+            engines.push(name.clone());
+        }
+        let share = most / engines.len();
+        for engine in engines {
+            files.push(tail(&format!("engine/{engine}.log"), &node.home.log(&engine), share));
+        }
     }
     for name in SYSTEM {
         files.push(tail(name.trim_start_matches('/'), Path::new(name), most));

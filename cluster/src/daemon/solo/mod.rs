@@ -18,7 +18,6 @@ use crate::module::checks::{CheckEvent, Checks};
 use crate::module::environment::Context;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 use table::{Action, Event, Machine, Step};
 
@@ -43,8 +42,7 @@ impl Solo {
     /// Stopped, until it is told otherwise.
     pub fn new(node: &Arc<Node>, module: &Arc<Module>, inputs: Sender<Input>) -> Result<Solo, String> {
         let words = |why: std::io::Error| why.to_string();
-        let app =
-            Application::new(parts::application(node, module, Arc::new(AtomicU32::new(0))), parts::app_report(&inputs)).map_err(words)?;
+        let app = Application::new(parts::application(node, module, Arc::default()), parts::app_report(&inputs)).map_err(words)?;
         let checks = Checks::start(module.checks.clone(), parts::checks(node, module), parts::check_report(&inputs)).map_err(words)?;
         let farm = Part::of(node, module)?;
         let machine = Machine::new(module.application.as_ref(), node.now());
