@@ -1,5 +1,5 @@
 //! The tests' hand inside a host: its first process (`hand init NAME`), or one that does to files
-//! what it is told on standard input (`hand act`, see `model`), or the application of a cluster (`hand till DIR ADDRESS`).
+//! what it is told on standard input (`hand act`, see `model`), or the application of a cluster (`hand till ADDRESS DIR...`).
 
 use std::io::{Read, Write};
 use std::process::exit;
@@ -9,10 +9,10 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["init", name] => init(name),
-        ["till", root, address] => tests::cluster::till::serve(root.as_ref(), address),
+        ["till", address, ref roots @ ..] if !roots.is_empty() => tests::cluster::till::serve(roots, address),
         ["act"] => tests::model::act::serve(),
         _ => {
-            eprintln!("hand: `init NAME`, `till DIR ADDRESS` or `act`");
+            eprintln!("hand: `init NAME`, `till ADDRESS DIR...` or `act`");
             exit(2);
         }
     }

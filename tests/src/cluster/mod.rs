@@ -22,5 +22,7 @@ pub use site::Site;
 
 /// The module of the scenarios.
 pub const MODULE: &str = "ledger";
+/// The name of its second directory, where it has one.
+pub const SECOND: &str = "second";
 /// Where its application listens.
 pub const PORT: u16 = 7001;

@@ -1,7 +1,7 @@
 //! One node: its host, its daemon, and what is done to them.
 
 use super::control;
-use super::{MODULE, setup};
+use super::{MODULE, SECOND, setup};
 use crate::engine::{PATIENCE, wait_for};
 use crate::hosts::{Host, kill, nic};
 use crate::lab::understudy;
@@ -21,8 +21,8 @@ pub struct Node {
     pub name: &'static str,
     /// Its machine.
     pub host: Host,
-    /// The replicated directory, the same path on both hosts.
-    pub data: PathBuf,
+    /// The replicated directories, the same paths on both hosts.
+    pub data: Vec<PathBuf>,
     /// Boots so far: another one is another boot id.
     pub boots: u32,
     daemon: Option<Child>,
@@ -30,12 +30,16 @@ pub struct Node {
 
 impl Node {
     /// A node on a host that is up and has its network.
-    pub fn new(name: &'static str, host: Host, data: &Path, boots: u32) -> Node {
-        for place in ["config", "state", "run", "data"] {
+    pub fn new(name: &'static str, host: Host, data: &[PathBuf], boots: u32) -> Node {
+        for place in ["config", "state", "run"] {
             fs::create_dir_all(host.dir.join(place)).expect("create the node's places");
         }
-        // The same path on both nodes, another directory.
-        host.run([Path::new("mount"), Path::new("--bind"), &host.dir.join("data"), data]);
+        for place in data {
+            let own = host.dir.join(place.file_name().expect("a directory has a name"));
+            fs::create_dir_all(&own).expect("create what is replicated");
+            // The same path on both nodes, another directory.
+            host.run([Path::new("mount"), Path::new("--bind"), &own, place]);
+        }
         Node { name, host, data: data.to_owned(), boots, daemon: None }
     }
 
@@ -119,7 +123,12 @@ impl Node {
         all.into_iter().find(|(_, line)| line.contains(what)).map(|(pid, _)| pid)
     }
 
-    /// The module's engine.
+    /// The engine of the module's second directory.
+    pub fn second_engine(&self) -> Option<i32> {
+        self.find(&format!("{MODULE}:{SECOND}.engine.json"))
+    }
+
+    /// The module's engine; of several directories, that of any.
     pub fn engine(&self) -> Option<i32> {
         self.find(" engine ")
     }
@@ -138,6 +147,7 @@ impl Node {
     pub fn kill(&self, which: &str) {
         let pid = match which {
             "engine" => self.engine(),
+            "second engine" => self.second_engine(),
             "application" => self.application(),
             "daemon" => self.daemon(),
             _ => None,
@@ -189,14 +199,24 @@ impl Node {
         let _ = fs::remove_dir_all(&run);
     }
 
-    /// The replicated directory as it is on the disk, beneath any mount.
+    /// The replicated directory (of several, the first) as it is on the disk, beneath any mount.
     pub fn bare(&self) -> PathBuf {
-        self.place("data")
+        self.all_bare().swap_remove(0)
     }
 
-    /// The replicated directory as the host sees it.
+    /// The same of all.
+    pub fn all_bare(&self) -> Vec<PathBuf> {
+        self.data.iter().map(|place| self.host.dir.join(place.file_name().expect("a directory has a name"))).collect()
+    }
+
+    /// The replicated directory (of several, the first) as the host sees it.
     pub fn seen(&self) -> PathBuf {
-        self.host.view(&self.data)
+        self.host.view(&self.data[0])
+    }
+
+    /// The same of all.
+    pub fn all_seen(&self) -> Vec<PathBuf> {
+        self.data.iter().map(|place| self.host.view(place)).collect()
     }
 
     /// Name of its interface of that number.

@@ -20,11 +20,13 @@ pub struct Setup {
     pub max_restarts: u32,
     /// The module's check: its `on_failure`.
     pub check: Option<&'static str>,
+    /// Replicated directories: 1 or 2.
+    pub directories: usize,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { profile: "lan", witness: false, networks: 1, max_restarts: 3, check: None }
+        Setup { profile: "lan", witness: false, networks: 1, max_restarts: 3, check: None, directories: 1 }
     }
 }
 
@@ -32,8 +34,8 @@ impl Default for Setup {
 pub struct Places<'a> {
     /// Configuration of one node.
     pub config: &'a Path,
-    /// What is replicated.
-    pub data: &'a Path,
+    /// What is replicated: directories.
+    pub data: &'a [PathBuf],
     /// Of the cluster, and of the witness.
     pub keys: [&'a Path; 2],
     /// Per network, both nodes' addresses.
@@ -72,14 +74,15 @@ fn cluster(setup: &Setup, places: &Places) -> String {
 }
 
 fn module_toml(setup: &Setup, places: &Places) -> String {
-    let mut text = format!(
-        "schema = 1\nkind = \"mirror\"\nnodes = [\"a\", \"b\"]\n\n[[replicate]]\ndirectory = \"{}\"\n\n\
-         [[virtual_ip]]\naddress = \"{}/24\"\n\n\
-         [application]\nrun = [\"{}\", \"till\", \"{}\", \"0.0.0.0:{PORT}\"]\nmax_restarts = {}\n",
-        places.data.display(),
+    let data: Vec<String> = places.data.iter().map(|place| format!("\"{}\"", place.display())).collect();
+    let mut text = "schema = 1\nkind = \"mirror\"\nnodes = [\"a\", \"b\"]\n".to_owned();
+    data.iter().for_each(|place| text += &format!("\n[[replicate]]\ndirectory = {place}\n"));
+    text += &format!(
+        "\n[[virtual_ip]]\naddress = \"{}/24\"\n\n\
+         [application]\nrun = [\"{}\", \"till\", \"0.0.0.0:{PORT}\", {}]\nmax_restarts = {}\n",
         places.address,
         hand().display(),
-        places.data.display(),
+        data.join(", "),
         setup.max_restarts
     );
     if let Some(on_failure) = setup.check {

@@ -6,11 +6,12 @@
 use super::client::Clients;
 use super::node::Node;
 use super::setup::{Places, Setup};
-use super::{PORT, Watch};
+use super::till::read_all;
+use super::{PORT, SECOND, Watch};
 use crate::engine::{Engine, Start, wait_for};
 use crate::hosts::{Host, new_network, nic};
 use crate::lab::Lab;
-use crate::ledger::{Notes, check_final, read_all};
+use crate::ledger::{Notes, check_final};
 use crate::pair::make_key;
 use crate::tree::{Ignore, differences};
 use serde_json::json;
@@ -51,7 +52,7 @@ pub struct Site {
     lab: Arc<Lab>,
     networks: Vec<Network>,
     keys: [PathBuf; 2],
-    data: PathBuf,
+    data: Vec<PathBuf>,
     witness: Option<Engine>,
 }
 
@@ -64,8 +65,8 @@ impl Site {
         let hosts = NAMES.map(|name| lab.host(name));
         let networks: Vec<Network> = (0..setup.networks).map(|place| network(lab, &hub, &hosts, place)).collect();
         let keys = ["cluster", "witness"].map(|name| make_key(&lab.dir.join(name), 1));
-        let data = lab.dir.join("data");
-        fs::create_dir_all(&data).expect("create the directory that hosts mount theirs on");
+        let data: Vec<PathBuf> = ["data", SECOND][..setup.directories].iter().map(|name| lab.dir.join(name)).collect();
+        data.iter().for_each(|place| fs::create_dir_all(place).expect("create the directory that hosts mount theirs on"));
         let mut number = 0;
         let nodes = hosts.map(|host| {
             number += 1;
@@ -221,7 +222,7 @@ impl Site {
 
     /// Everything acknowledged is in the tree of node `which`, which serves.
     pub fn must_hold(&self, which: usize, notes: &Notes) {
-        let verdict = check_final(notes, &read_all(&self.nodes[which].seen(), THREADS));
+        let verdict = check_final(notes, &read_all(&self.nodes[which].all_seen(), THREADS));
         assert!(verdict.acknowledged > 0, "nothing was acknowledged");
         verdict.must_be_clean();
     }
@@ -230,7 +231,7 @@ impl Site {
     pub fn finish(self, notes: &Notes) {
         self.stop_everywhere();
         self.must_be_equal();
-        check_final(notes, &read_all(&self.nodes[0].bare(), THREADS)).must_be_clean();
+        check_final(notes, &read_all(&self.nodes[0].all_bare(), THREADS)).must_be_clean();
     }
 
     /// Stops the module on both nodes.
@@ -241,8 +242,10 @@ impl Site {
 
     /// Both trees are equal, as they are on the disks.
     pub fn must_be_equal(&self) {
-        let found = differences(&self.nodes[0].bare(), &self.nodes[1].bare(), &Ignore::default());
-        assert!(found.is_empty(), "the nodes' directories differ:\n{}", found.join("\n"));
+        for (one, other) in self.nodes[0].all_bare().iter().zip(&self.nodes[1].all_bare()) {
+            let found = differences(one, other, &Ignore::default());
+            assert!(found.is_empty(), "the nodes' directories differ:\n{}", found.join("\n"));
+        }
     }
 }
 

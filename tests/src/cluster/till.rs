@@ -4,8 +4,8 @@
 //! One line asks (`ORDER KIND THREAD NUMBER VERSION SYNC`), one line answers (`ok NODE`, or `no WHY`). A client says an
 //! order again until it is answered, so everything may be done twice; what is older than what was done is refused.
 
-use crate::ledger::state::{BODY, RECORD, encode, path};
-use crate::ledger::{Register, SLOT};
+use crate::ledger::state::{BODY, RECORD, encode, path, read_one, registers};
+use crate::ledger::{Register, SLOT, Seen};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
@@ -19,15 +19,27 @@ type Latest = Arc<Mutex<u64>>;
 
 #[derive(Default)]
 struct Till {
-    root: PathBuf,
+    roots: Vec<PathBuf>,
     node: String,
     latest: Mutex<BTreeMap<usize, Latest>>,
 }
 
+/// Which of the module's directories a register is in: of several, slots in the first and all else in the last, so that most
+/// orders depend on one in the other directory.
+pub fn root_of(roots: &[PathBuf], register: Register) -> &Path {
+    let place = if matches!(register, Register::Slot(..)) { 0 } else { roots.len() - 1 };
+    &roots[place]
+}
+
+/// What every register shows, as [`crate::ledger::read_all`] does of one directory.
+pub fn read_all(roots: &[PathBuf], threads: usize) -> Vec<(Register, Seen)> {
+    registers(threads).into_iter().map(|register| (register, read_one(root_of(roots, register), register))).collect()
+}
+
 /// Serves until the process is ended.
-pub fn serve(root: &Path, address: &str) {
+pub fn serve(roots: &[&str], address: &str) {
     let node = std::env::var("UNDERSTUDY_NODE").unwrap_or_default();
-    let till = Arc::new(Till { root: root.to_owned(), node, latest: Mutex::default() });
+    let till = Arc::new(Till { roots: roots.iter().map(PathBuf::from).collect(), node, latest: Mutex::default() });
     let listener = TcpListener::bind(address).expect("listen for clients");
     for client in listener.incoming().flatten() {
         let till = till.clone();
@@ -108,7 +120,7 @@ impl Till {
             return Err(io::Error::other("older than what was done"));
         }
         *latest = order.number;
-        perform(&self.root, order)
+        perform(root_of(&self.roots, order.register), order)
     }
 }
 

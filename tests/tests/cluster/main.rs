@@ -14,6 +14,7 @@ mod link_cut;
 mod one_network_cut;
 mod paused;
 mod secondary_killed;
+mod several_directories;
 mod swap;
 mod witness_away;
 
