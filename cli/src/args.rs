@@ -247,6 +247,9 @@ pub struct SyncArgs {
     /// The replica, as `understudy status` names it
     #[arg(value_name = "NAME")]
     pub name: String,
+    /// Of a module with several directories only this one, by its name or path [default: all]
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<String>,
     /// Give up waiting after this time
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub timeout: Duration,
@@ -257,6 +260,9 @@ pub struct ResyncArgs {
     /// The replica, as `understudy status` names it
     #[arg(value_name = "NAME")]
     pub name: String,
+    /// Of a module with several directories only this one, by its name or path [default: all]
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<String>,
     /// Compare everything, whatever change tracking says
     #[arg(long)]
     pub full: bool,
@@ -290,6 +296,9 @@ pub struct VerifyArgs {
     /// The replica, as `understudy status` names it
     #[arg(value_name = "NAME")]
     pub name: String,
+    /// Of a module with several directories only this one, by its name or path [default: all]
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<String>,
     /// Send what differs again, while the application runs, and compare it once more
     #[arg(long)]
     pub repair: bool,

@@ -69,7 +69,19 @@ pub struct Module {
     pub failover: bool,
     pub checks_on: bool,
     pub directories: Vec<String>,
+    /// Of several.
+    pub directory_states: Vec<Directory>,
     pub farm: Value,
+}
+
+/// One of several directories of a module, on the node that answers.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Directory {
+    pub name: String,
+    pub state: String,
+    pub data: String,
+    pub reason: String,
 }
 
 /// A module on a node.
@@ -126,6 +138,11 @@ impl Cluster {
             let cure = "use the command line of the daemon's version, or restart the daemon: modules go on meanwhile";
             Failure::new(FailureKind::Failed, "cannot understand the daemon's answer", why.to_string(), cure)
         })
+    }
+    /// An engine of one of the modules: it is named after the module, of several directories with the directory's name behind
+    /// a colon. The daemon speaks for them.
+    pub fn owns(&self, engine: &str) -> bool {
+        engine.split(':').next().is_some_and(|name| self.module(name).is_some())
     }
 
     /// A module by its name.

@@ -1,6 +1,7 @@
 //! `understudy kept`: the trees of changes that lost.
 
 use crate::args::{Global, KeptArgs};
+use crate::model::Cluster;
 use crate::{engine, names, node, output, render};
 use fsrepl::node::options::Outcome;
 use fsrepl::report::{Failure, FailureKind};
@@ -74,16 +75,15 @@ impl Keeper {
 /// The replicas that are meant: those of modules on all nodes where they run, and the other engines of this node.
 fn keepers(name: Option<&str>, global: &Global) -> Result<Vec<Keeper>, Failure> {
     let running = engine::list(&global.run)?;
-    let modules = match node::status(global, None) {
-        Ok((_, cluster)) => cluster.modules,
-        Err(failure) if node::is_away(&failure) => Vec::new(),
+    let cluster = match node::status(global, None) {
+        Ok((_, cluster)) => cluster,
+        Err(failure) if node::is_away(&failure) => Cluster::default(),
         Err(failure) => return Err(failure),
     };
-    let is_module = |name: &str| modules.iter().any(|module| module.name == name);
     let mut keepers = Vec::new();
-    for module in modules.iter().filter(|module| module.is_mirror() && name.is_none_or(|name| name == module.name)) {
+    for module in cluster.modules.iter().filter(|module| module.is_mirror() && name.is_none_or(|name| name == module.name)) {
         for on in module.nodes.iter().filter(|on| on.reachable && on.state != "STOP") {
-            keepers.push(if on.node == module.node {
+            keepers.push(if on.node == module.node && module.directories.len() < 2 {
                 Keeper::Here(module.name.clone(), Some(on.node.clone()))
             } else {
                 Keeper::There(module.name.clone(), on.node.clone())
@@ -91,9 +91,9 @@ fn keepers(name: Option<&str>, global: &Global) -> Result<Vec<Keeper>, Failure> 
         }
     }
     match name {
-        Some(name) if is_module(name) => {}
+        Some(name) if cluster.module(name).is_some() => {}
         Some(name) => keepers.push(Keeper::Here(names::running(name, &running), None)),
-        None => keepers.extend(running.into_iter().filter(|name| !is_module(name)).map(|name| Keeper::Here(name, None))),
+        None => keepers.extend(running.into_iter().filter(|name| !cluster.owns(name)).map(|name| Keeper::Here(name, None))),
     }
     if keepers.is_empty() {
         return Err(match name {

@@ -14,7 +14,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub fn run(args: &ResyncArgs, global: &Global) -> Outcome {
-    let replica = Replica::find(&args.name, global)?;
+    let replica = Replica::find(&args.name, args.directory.as_deref(), global)?;
     let name = replica.name();
     if args.estimate || args.dry_run {
         let mut estimate = replica.ask("estimate", &Value::Null, ANSWER, global)?;

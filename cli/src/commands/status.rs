@@ -49,7 +49,7 @@ impl Status {
         let Some((value, cluster)) = daemon else {
             return Ok(Status { daemon: None, replicas: engines(name, global)? });
         };
-        let running: Vec<String> = engine::list(&global.run)?.into_iter().filter(|running| cluster.module(running).is_none()).collect();
+        let running: Vec<String> = engine::list(&global.run)?.into_iter().filter(|running| !cluster.owns(running)).collect();
         match name {
             None => {
                 let replicas = if running.is_empty() { Vec::new() } else { all(&global.run, &running)? };

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::time::Instant;
 
 pub fn run(args: &SyncArgs, global: &Global) -> Outcome {
-    let replica = Replica::find(&args.name, global)?;
+    let replica = Replica::find(&args.name, args.directory.as_deref(), global)?;
     let start = Instant::now();
     replica.ask("sync", &Value::Null, args.timeout, global)?;
     if global.json {

@@ -17,7 +17,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub fn run(args: &VerifyArgs, global: &Global) -> Outcome {
-    let replica = Replica::find(&args.name, global)?;
+    let replica = Replica::find(&args.name, args.directory.as_deref(), global)?;
     let name = replica.name().to_owned();
     if args.stop {
         let answer = replica.ask("verify-stop", &Value::Null, ANSWER, global)?;

@@ -108,6 +108,9 @@ fn age(since: &str, now: SystemTime) -> String {
 /// Below the table.
 fn more(module: &Module) -> Vec<String> {
     let mut lines = Vec::new();
+    for one in &module.directory_states {
+        lines.push(format!("  directory {}: {} {}, {}", one.name, one.state, one.data, one.reason));
+    }
     if !module.resync.is_null() {
         lines.push(format!("  resync   {}", progress(&module.resync)));
     }
