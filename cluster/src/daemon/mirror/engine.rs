@@ -53,7 +53,8 @@ impl Mirror {
             exclude: replicate.exclude.clone(),
             durable: module.ack == fsrepl::node::options::Ack::Disk,
             low_latency: module.low_latency,
-            resync_max_rate: module.resync_max_rate,
+            // The module's, shared by its directories; 0 would be no limit.
+            resync_max_rate: module.resync_max_rate.map(|rate| (rate / module.replicate.len() as u64).max(1)),
             role,
         }
     }

@@ -21,6 +21,7 @@ pub fn ask(node: &Node, module: &Module, verb: &str, args: &Value, only: Option<
     if verb == "kept-remove" {
         return remove(engines, |engine| control::call(&node.home.run, engine, verb, args, patience));
     }
+    let args = &shared(args, engines.len());
     let answers: Result<Vec<Answer>, Failure> = engines
         .into_iter()
         .map(|(directory, engine)| {
@@ -29,6 +30,15 @@ pub fn ask(node: &Node, module: &Module, verb: &str, args: &Value, only: Option<
         })
         .collect();
     Ok(merged(verb, &answers?))
+}
+
+/// A rate is for all directories together; 0 is no limit.
+fn shared(args: &Value, engines: usize) -> Value {
+    let mut args = args.clone();
+    if let Some(rate) = args["max_rate"].as_u64().filter(|rate| *rate > 0) {
+        args["max_rate"] = (rate / engines as u64).max(1).into();
+    }
+    args
 }
 
 fn named(failure: Failure, directory: &str) -> Failure {
@@ -196,6 +206,15 @@ mod tests {
         assert_eq!(whole["kept"], json!([{ "id": "a", "directory": "data" }, { "id": "b", "directory": "wal" }]));
         let nothing = both("kept", json!({ "schema": 1, "kept": [] }), kept("b"));
         assert_eq!(nothing["kept"][0]["id"], "b");
+    }
+
+    #[test]
+    fn a_rate_is_shared() {
+        assert_eq!(shared(&json!({ "max_rate": 10, "repair": true }), 3), json!({ "max_rate": 3, "repair": true }));
+        assert_eq!(shared(&json!({ "max_rate": 1 }), 3)["max_rate"], 1);
+        assert_eq!(shared(&json!({ "max_rate": 0 }), 3)["max_rate"], 0);
+        assert_eq!(shared(&json!({ "full": true }), 3), json!({ "full": true }));
+        assert_eq!(shared(&Value::Null, 3), Value::Null);
     }
 
     #[test]
