@@ -100,6 +100,17 @@ pub struct VirtualIp {
     pub on_loss: LostAddress,
     /// TCP connections to it are reset when it is given up.
     pub reset_connections: bool,
+    /// Moves it (a cloud's route, an elastic address) in place of an interface of this node.
+    pub script: Option<AddressScript>,
+}
+
+/// What moves an address that is on no interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressScript {
+    /// The executable.
+    pub file: PathBuf,
+    /// Killed when it takes longer.
+    pub timeout: Duration,
 }
 
 /// What the loss of an address means.

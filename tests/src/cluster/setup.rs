@@ -5,7 +5,7 @@ use crate::lab::hand;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The words that scenarios change.
 #[derive(Clone, Debug)]
@@ -20,11 +20,13 @@ pub struct Setup {
     pub max_restarts: u32,
     /// The module's check: its `on_failure`.
     pub check: Option<&'static str>,
+    /// A script moves the address: it only notes `NODE WORD ADDRESS` in `moves`, and fails on a node while `NODE.stuck` is there.
+    pub scripted: bool,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { profile: "lan", witness: false, networks: 1, max_restarts: 3, check: None }
+        Setup { profile: "lan", witness: false, networks: 1, max_restarts: 3, check: None, scripted: false }
     }
 }
 
@@ -53,9 +55,17 @@ pub fn write(setup: &Setup, places: &Places) {
     fs::write(places.config.join("cluster.toml"), cluster(setup, places)).expect("write cluster.toml");
     fs::write(module.join("module.toml"), module_toml(setup, places)).expect("write module.toml");
     let script = format!("#!/bin/sh\n[ ! -e {}/$UNDERSTUDY_NODE.sick ]\n", places.sick.display());
-    let path: PathBuf = module.join("well");
-    fs::write(&path, script).expect("write the check");
-    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("make it executable");
+    executable(&module.join("well"), &script);
+    let sick = places.sick.display();
+    executable(
+        &module.join("move"),
+        &format!("#!/bin/sh\necho \"$UNDERSTUDY_NODE $1 $2\" >> {sick}/moves\n[ ! -e {sick}/$UNDERSTUDY_NODE.stuck ]\n"),
+    );
+}
+
+fn executable(path: &Path, script: &str) {
+    fs::write(path, script).expect("write a script");
+    fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("make it executable");
 }
 
 fn cluster(setup: &Setup, places: &Places) -> String {
@@ -74,10 +84,11 @@ fn cluster(setup: &Setup, places: &Places) -> String {
 fn module_toml(setup: &Setup, places: &Places) -> String {
     let mut text = format!(
         "schema = 1\nkind = \"mirror\"\nnodes = [\"a\", \"b\"]\n\n[[replicate]]\ndirectory = \"{}\"\n\n\
-         [[virtual_ip]]\naddress = \"{}/24\"\n\n\
+         [[virtual_ip]]\naddress = \"{}/24\"\n{}\n\
          [application]\nrun = [\"{}\", \"till\", \"{}\", \"0.0.0.0:{PORT}\"]\nmax_restarts = {}\n",
         places.data.display(),
         places.address,
+        if setup.scripted { "script = \"move\"\n" } else { "" },
         hand().display(),
         places.data.display(),
         setup.max_restarts

@@ -1,12 +1,11 @@
 //! `module.toml`: what every kind of module has.
 
-use super::{application, checks, farm, parts, replicate};
+use super::{address, application, checks, farm, parts, replicate};
 use crate::NodeId;
 use crate::config::read::{Section, Value};
-use crate::config::{Boot, Cluster, LostAddress, Module, ModuleKind, VirtualIp, limits, words};
+use crate::config::{Boot, Cluster, Module, ModuleKind, limits, words};
 use fsrepl::node::options::Ack;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::Path;
 
 /// Keys that only a mirror has.
@@ -39,7 +38,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path, name: &str, cluster: &Clus
     let mirror = mirror(root, &context);
     let boot = root.get("boot").map_or(Some(Boot::Last), |value| value.word(&[("on", Boot::On), ("off", Boot::Off), ("last", Boot::Last)]));
     let depends_on = depends_on(root, name, folder);
-    let virtual_ips = virtual_ips(root, &context);
+    let virtual_ips = address::read(root, &context);
     let application = root.section("application").map(|section| application::read(&section, &context));
     let checks = checks::read(root, &context, name, application.is_some());
     let variables = variables(root);
@@ -209,62 +208,6 @@ pub(super) fn module(value: &Value<'_>, name: &str, folder: &Path) -> Option<Str
     let expected = "the name of another module: its folder below modules";
     let there = |other: &str| folder.parent().is_some_and(|modules| modules.join(other).join(super::MODULE_FILE).is_file());
     value.checked(expected, |other| words::is_name(other) && other != name && there(other))
-}
-
-fn virtual_ips(root: &Section<'_>, context: &Context<'_>) -> Vec<VirtualIp> {
-    let mut addresses: Vec<VirtualIp> = Vec::new();
-    for section in root.sections("virtual_ip") {
-        if let Some(address) = virtual_ip(&section, context, &addresses) {
-            addresses.push(address);
-        }
-    }
-    addresses
-}
-
-fn virtual_ip(section: &Section<'_>, context: &Context<'_>, earlier: &[VirtualIp]) -> Option<VirtualIp> {
-    let name = section.get("name").map_or(Some("address".into()), |value| value.checked(words::LABEL, words::is_label));
-    let expected = "an address with the length of its network's prefix, such as \"10.0.0.100/24\"";
-    let address = section.need("address", expected).and_then(|value| {
-        let (address, prefix) = value.parsed(expected, with_prefix)?;
-        let nodes = context.cluster.nodes.iter();
-        let own = nodes.filter(|node| node.networks.iter().any(|network| network.advertise == address || network.bind == address));
-        for node in own {
-            value.unlike(format!("an address of its own: this one belongs to node {}", node.name));
-        }
-        if earlier.iter().any(|other| other.address == address) {
-            value.unlike("every address once");
-        }
-        Some((address, prefix))
-    });
-    let interface = section.get("interface").map(|value| value.checked(words::INTERFACE, words::is_interface));
-    let known = [("restore", LostAddress::Restore), ("failover", LostAddress::Failover)];
-    let on_loss = section.get("on_loss").map_or(Some(LostAddress::Restore), |value| {
-        let on_loss = value.word(&known);
-        if on_loss == Some(LostAddress::Failover) && context.kind != ModuleKind::Mirror {
-            value.unlike("restore: only a mirror fails over");
-        }
-        on_loss
-    });
-    let reset_connections = section.get("reset_connections").map_or(Some(true), |value| value.boolean());
-    section.finish();
-    let (address, prefix) = address?;
-    Some(VirtualIp {
-        name: name?,
-        address,
-        prefix,
-        interface: interface.unwrap_or_default(),
-        on_loss: on_loss?,
-        reset_connections: reset_connections?,
-    })
-}
-
-/// `ADDRESS/PREFIX`.
-fn with_prefix(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, prefix) = text.split_once('/')?;
-    let (address, prefix): (IpAddr, u8) = (address.parse().ok()?, prefix.parse().ok()?);
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    let usable = !address.is_unspecified() && !address.is_multicast();
-    (usable && (1..=longest).contains(&prefix)).then_some((address, prefix))
 }
 
 fn variables(root: &Section<'_>) -> BTreeMap<String, String> {

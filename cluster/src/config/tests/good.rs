@@ -64,6 +64,7 @@ fn the_contracts_module() {
             interface: Some("eth0".into()),
             on_loss: LostAddress::Restore,
             reset_connections: true,
+            script: None,
         }]
     );
     assert_eq!(
@@ -191,6 +192,15 @@ fn a_farm_behind_a_load_balancer_and_a_chain() {
     );
     let chain = load_module(folder.path(), "chain", &folder.cluster()).unwrap();
     assert_eq!(chain.farm.unwrap().priorities, Some(vec![5, 1]));
+}
+
+#[test]
+fn an_address_may_be_a_scripts_business() {
+    let folder = Folder::new();
+    folder.module("m", &MODULE.replace("interface = \"eth0\" ", "script = \"start\"\nscript_timeout = \"5s\" "));
+    let module = load_module(folder.path(), "m", &folder.cluster()).unwrap();
+    let script = module.virtual_ips[0].script.clone().unwrap();
+    assert_eq!((script.file, script.timeout), (module.folder.join("start"), Duration::from_secs(5)));
 }
 
 #[test]

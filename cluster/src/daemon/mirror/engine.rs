@@ -97,8 +97,7 @@ impl Mirror {
         };
         self.machine.found(phase, in_sync, "found running by a daemon that started anew", "found");
         if phase.leads() {
-            let wanted: Vec<_> = self.module.virtual_ips.iter().map(super::act::wanted).collect();
-            if let Err(why) = self.node.addresses.acquire(&self.module.name, &wanted) {
+            if let Err(why) = self.acquire() {
                 tracing::error!(module = self.module.name, %why, "the virtual address cannot be taken");
             }
             self.addressed = true;

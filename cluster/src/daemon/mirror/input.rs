@@ -56,6 +56,8 @@ pub enum Input {
     Checks(bool),
     /// A virtual address is gone for good.
     AddressLost(String),
+    /// A script did not move a virtual address, and why.
+    AddressScript(super::Wish, String),
     /// Modules that this one depends on serve here, or the first that does not.
     Depends(Option<String>),
     /// The daemon ends; what runs stays.
@@ -106,6 +108,7 @@ impl Mirror {
                 }
             }
             Input::AddressLost(why) => self.feed(Event::CheckFailed(why, OnFailure::Failover)),
+            Input::AddressScript(wish, why) => self.address_script(wish, why),
             Input::Depends(missing) => self.depends(missing),
             Input::End => {}
         }

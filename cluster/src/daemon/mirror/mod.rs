@@ -6,6 +6,7 @@
 //! ```text
 //! input.rs  what happens          act.rs    what the machine wants       agree.rs  where the right to go on is
 //! engine.rs the engine's news     data.rs   what the replica is          answer.rs the peer's questions, status
+//! scripted.rs addresses that scripts move
 //! ```
 
 mod act;
@@ -15,10 +16,12 @@ mod data;
 mod engine;
 mod input;
 pub mod limits;
+mod scripted;
 
 pub use agree::Agreeing;
 pub use data::Disk;
 pub use input::{Input, Refusal};
+pub use scripted::Wish;
 
 use super::board::Board;
 use super::node::Node;
@@ -33,6 +36,7 @@ use crate::module::application::Application;
 use crate::module::checks::Checks;
 use crate::replica::Generation;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use scripted::Scripted;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
@@ -84,6 +88,7 @@ pub struct Mirror {
     stopping: Stopping,
     /// The addresses are on.
     addressed: bool,
+    scripted: Scripted,
     action: &'static str,
     refused: Option<String>,
     /// The directory is covered while nothing runs on it.
@@ -103,6 +108,7 @@ impl Mirror {
         let engine_pid = Arc::new(AtomicU32::new(0));
         let app = Application::new(parts::application(node, module, engine_pid.clone()), parts::app_report(&inputs))?;
         let checks = Checks::start(module.checks.clone(), parts::checks(node, module), parts::check_report(&inputs))?;
+        let scripted = Scripted::start(node, module, &inputs)?;
         Ok(Mirror {
             node: node.clone(),
             module: module.clone(),
@@ -124,6 +130,7 @@ impl Mirror {
             checks_on: true,
             stopping: Stopping::No,
             addressed: false,
+            scripted,
             action: "start",
             refused: None,
             guarded: node.board.desired(&module.name).guard,

@@ -140,6 +140,7 @@ fn addresses(node: &Node, handle: &Handle, own: &Shown) -> Value {
             "name": address.name,
             "address": format!("{}/{}", address.address, address.prefix),
             "interface": address.interface,
+            "script": address.script.is_some(),
             "node": holder.map(|id| node.cluster.name_of(id)),
         })
     };
