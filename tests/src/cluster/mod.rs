@@ -18,7 +18,7 @@ pub use client::Clients;
 pub use holder::Watch;
 pub use node::Node;
 pub use setup::Setup;
-pub use site::Site;
+pub use site::{SOON, Site};
 
 /// The module of the scenarios.
 pub const MODULE: &str = "ledger";

@@ -6,6 +6,7 @@ mod both_power_cut;
 mod check_fails;
 mod daemon_killed;
 mod engine_killed;
+mod farm;
 mod first_start;
 mod holder;
 mod host_gone;

@@ -23,12 +23,17 @@ fn the_script_is_called_where_the_module_leads() {
         site.wait_roles(1);
         moved("a", "remove");
         moved("b", "add");
-        // The provider refuses `a`: it does not lead.
+        // The provider refuses `a`: it does not lead, as with an application that does not start.
         fs::write(lab.dir.join("a.stuck"), "").unwrap();
         fs::remove_file(lab.dir.join("moves")).unwrap();
         site.nodes[1].order("swap", json!({}));
         moved("a", "add");
-        site.wait_roles(1);
-        moved("b", "add");
+        site.nodes[0].wait_state("STOP", SOON);
+        fs::remove_file(lab.dir.join("a.stuck")).unwrap();
+        fs::remove_file(lab.dir.join("moves")).unwrap();
+        site.nodes[0].order_here("reset");
+        site.nodes[0].order_here("start");
+        site.wait_roles(0);
+        moved("a", "add");
     });
 }

@@ -152,7 +152,8 @@ mod tests {
     #[test]
     fn the_last_wish_counts_and_the_script_is_told_everything() {
         let long = Duration::from_secs(60);
-        let (folder, worker, told) = worker("#!/bin/sh\necho \"$1 $2 $UNDERSTUDY_VIRTUAL_IP $UNDERSTUDY_NODE $UNDERSTUDY_ACTION\" >> said\n", long);
+        let (folder, worker, told) =
+            worker("#!/bin/sh\necho \"$1 $2 $UNDERSTUDY_VIRTUAL_IP $UNDERSTUDY_NODE $UNDERSTUDY_ACTION\" >> said\n", long);
         let scripted = Scripted(Some(worker.shared.clone()));
         scripted.wish(Wish::Take, Context::new("WAIT", "ALONE", "start"));
         scripted.wish(Wish::Give, Context::new("ALONE", "WAIT", "swap"));
@@ -164,7 +165,9 @@ mod tests {
 
     #[test]
     fn what_fails_or_hangs_is_told() {
-        for (script, limit, words) in [("exec false", Duration::from_secs(60), "move add"), ("exec sleep 600", Duration::from_millis(50), "took longer")] {
+        for (script, limit, words) in
+            [("exec false", Duration::from_secs(60), "move add"), ("exec sleep 600", Duration::from_millis(50), "took longer")]
+        {
             let (_folder, worker, told) = worker(&format!("#!/bin/sh\n{script}\n"), limit);
             let scripted = Scripted(Some(worker.shared.clone()));
             scripted.wish(Wish::Take, Context::default());
