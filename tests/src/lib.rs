@@ -19,5 +19,6 @@ pub mod model;
 pub mod pair;
 pub mod rng;
 pub mod sim;
+pub mod sql;
 pub mod storm;
 pub mod tree;

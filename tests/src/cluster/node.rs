@@ -70,6 +70,13 @@ impl Node {
         control::call(&self.place("run/node"), "daemon", verb, args, ORDER)
     }
 
+    /// A command of the node's operator, which must succeed; what it prints.
+    pub fn operate<S: AsRef<str>>(&self, words: impl IntoIterator<Item = S>) -> String {
+        let places = ["config", "state", "run"].map(|name| [format!("--{name}"), self.place(name).display().to_string()]);
+        let words = words.into_iter().map(|word| word.as_ref().to_owned());
+        self.host.run(std::iter::once(understudy().display().to_string()).chain(words).chain(places.concat()))
+    }
+
     /// An order about the module, which must be carried out.
     pub fn order(&self, verb: &str, mut args: Value) -> Value {
         args["module"] = json!(MODULE);

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 use tests::cluster::{Node, SOON, Setup, Site};
 use tests::engine::wait_for;
-use tests::lab::{Lab, scenario, understudy};
+use tests::lab::{Lab, scenario};
 
 const PORT: u16 = 8080;
 /// Clients that are asked for at a time.
@@ -32,13 +32,6 @@ fn configuration(lab: &Lab) -> String {
     file.display().to_string()
 }
 
-/// A command of the node's operator, or of its scripts.
-fn operate(node: &Node, words: &[&str]) -> String {
-    let places = ["config", "state", "run"].map(|place| [format!("--{place}"), node.host.dir.join(place).display().to_string()]);
-    let program = understudy().display().to_string();
-    node.host.run(std::iter::once(program).chain(words.iter().map(|&word| word.to_owned())).chain(places.concat()))
-}
-
 fn make_module(node: &Node, address: Ipv4Addr, file: &str) {
     // The distribution's places are common to all hosts of a test.
     node.host.run(["mount", "-t", "tmpfs", "tmpfs", "/run"]);
@@ -53,7 +46,7 @@ fn make_module(node: &Node, address: Ipv4Addr, file: &str) {
     ];
     let mut words = vec!["module", "create", "web", "--from", "nginx"];
     settings.iter().for_each(|setting| words.extend(["--set", setting]));
-    operate(node, &words);
+    node.operate(words);
 }
 
 /// A farm of nginx on both nodes, and its address.
@@ -79,7 +72,7 @@ fn served(site: &Site, address: Ipv4Addr, asked: usize) -> Vec<(String, String)>
     let ask = |port: u16| {
         let words = format!("curl --silent --max-time 2 --local-port {port} http://{address}:{PORT}/; true");
         let host = site.hub.run(["sh", "-c", &words]);
-        let told = operate(&site.nodes[asked], &["farm", "whose", &format!("{hub}:{port}"), "web", "--json"]);
+        let told = site.nodes[asked].operate(["farm", "whose", format!("{hub}:{port}").as_str(), "web", "--json"]);
         let told: serde_json::Value = serde_json::from_str(&told).unwrap();
         (host.rsplit('-').next().unwrap_or_default().trim().to_owned(), told["rules"][0]["server"].as_str().unwrap_or_default().to_owned())
     };
@@ -112,17 +105,17 @@ fn nginx_on_two_nodes_shares_one_address() {
         let (site, address) = farm(lab);
         until(&site, address, 1, "shared", &shared);
         // As a script of the application may say it, on any node.
-        operate(&site.nodes[0], &["drain", "web", "--node", "a"]);
+        site.nodes[0].operate(["drain", "web", "--node", "a"]);
         until(&site, address, 1, "all at b", &all_by("b"));
-        operate(&site.nodes[0], &["undrain", "web", "--node", "a"]);
+        site.nodes[0].operate(["undrain", "web", "--node", "a"]);
         until(&site, address, 1, "shared again", &shared);
-        operate(&site.nodes[0], &["stop", "web", "--node", "b"]);
+        site.nodes[0].operate(["stop", "web", "--node", "b"]);
         until(&site, address, 0, "all at a", &all_by("a"));
-        operate(&site.nodes[0], &["start", "web", "--node", "b"]);
+        site.nodes[0].operate(["start", "web", "--node", "b"]);
         until(&site, address, 1, "shared after a return", &shared);
         let rules = |node: &Node| node.host.run(["nft", "list", "tables"]).matches("understudy_farm_web").count();
         assert!(rules(&site.nodes[0]) > 0);
-        operate(&site.nodes[0], &["stop", "web"]);
+        site.nodes[0].operate(["stop", "web"]);
         for node in &site.nodes {
             assert!(wait_for(SOON, || (rules(node) == 0).then_some(())).is_some(), "{}: rules are left", node.name);
         }

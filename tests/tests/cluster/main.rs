@@ -5,6 +5,7 @@ mod application_killed;
 mod both_power_cut;
 mod check_fails;
 mod daemon_killed;
+mod databases;
 mod engine_killed;
 mod farm;
 mod first_start;

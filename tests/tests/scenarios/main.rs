@@ -36,7 +36,6 @@ mod second_sender;
 mod sigstop_primary;
 mod sigstop_secondary;
 mod slow_fsync_secondary;
-mod sql;
 mod status_and_sync;
 mod terminations;
 mod unmounted_disk;
