@@ -3,13 +3,14 @@
 use super::change::Change;
 use super::identity::{Identity, Local, Sender, Verdict, boot_id, decide, has_data};
 use super::options::ReceiveOptions;
+use super::putback;
 use super::registry::Registry;
 use super::status::Status;
 use super::underneath;
 use crate::apply::{Exclude, read_directory};
 use crate::id::ObjectId;
 use crate::journal::{self, Aspect, Journal, Key};
-use crate::kept;
+use crate::kept::{self, consistent};
 use crate::limits::{HANDSHAKE_TIMEOUT, RESYNC_MARKS, RETRY_IS_NEWS, SEAL_PATIENCE};
 use crate::objects::{Kind, Objects};
 use crate::op::{self, Answer, Query, Question, Said, kind};
@@ -17,7 +18,7 @@ use crate::replica::hello::{Compare, Hello, Refusal, Welcome};
 use crate::replica::primary::Source;
 use crate::replica::pulse::{Pulse, Verdict as Beat};
 use crate::replica::secondary::{Keeper, Session};
-use crate::report::{Data, Reporter, State, StateLine};
+use crate::report::{Data, Failure, FailureKind, Reporter, State, StateLine};
 use crate::resync::digest;
 use crate::uring::{self, Link, Use};
 use crate::verify;
@@ -75,6 +76,8 @@ pub(super) struct Follower {
     unwanted: Mutex<Option<(IpAddr, String)>>,
     pub(super) ending: AtomicBool,
     left: AtomicBool,
+    /// The state from before a resync is being put back: nobody is let in meanwhile.
+    putting_back: AtomicBool,
     /// Nobody is let in any more: the old session may not go on where another history begins.
     sealed: AtomicBool,
 }
@@ -108,6 +111,7 @@ impl Follower {
             unwanted: Mutex::new(None),
             ending: AtomicBool::new(false),
             left: AtomicBool::new(false),
+            putting_back: AtomicBool::new(false),
             sealed: AtomicBool::new(false),
         })
     }
@@ -242,6 +246,9 @@ impl Follower {
                 // The longer of both: neither side may be more impatient than it was told to be.
                 let timeout = Duration::from_millis(timeout_ms.clamp(100, 3_600_000)).max(self.options.peer_timeout);
                 let mut current = self.current.lock();
+                if self.putting_back.load(SeqCst) {
+                    return Err(refuse("busy", "its last consistent state is being put back", "try again"));
+                }
                 if current.is_some() {
                     // Two connections of one primary at once: one of them came late.
                     return Err(refuse("busy", "another connection was faster", "try again"));
@@ -284,6 +291,9 @@ impl Follower {
         if self.sealed.load(SeqCst) {
             return Err(refuse("sealed", "this node has given up that history", "follow this node, or wait for it to follow"));
         }
+        if self.putting_back.load(SeqCst) {
+            return Err(refuse("busy", "its last consistent state is being put back", "try again"));
+        }
         if self.ending.load(SeqCst) {
             return Err(refuse("stopping", "this node is being stopped", "start `understudy receive` again"));
         }
@@ -323,6 +333,9 @@ impl Follower {
             Verdict::Refuse { reason, reason_code, cure } => return Err(Refusal { reason, code: reason_code.into(), cure }),
         };
         let record = |why: String| refuse("disk", format!("it cannot record who it follows: {why}"), "see its log");
+        let own = local.identity.as_ref().filter(|own| own.set == sender.set);
+        let about = (sender.current, local.lost_power);
+        putback::before_session(&self.hidden, &self.root, own, about, self.options.keep_budget).map_err(|why| record(why.to_string()))?;
         let mut next = match identity.take().filter(|own| own.set == sender.set) {
             Some(own) => own,
             None => Identity::join(sender, &self.options.name),
@@ -365,6 +378,7 @@ impl Follower {
             self.common_ids(&objects, current)?;
             (current.timeout, current.exclude.clone(), current.from, current.loses)
         };
+        putback::keep_on(&objects, &self.hidden);
         let journal = self.journal.lock().clone();
         let session = Session::new(objects, link.clone(), established.sealer, self.clone(), Some(journal));
         match self.current.lock().as_mut() {
@@ -413,6 +427,39 @@ impl Follower {
         }
         objects.table.set_incarnation(current.incarnation);
         Ok(())
+    }
+
+    /// The state that is kept while a resync runs, or was cut off.
+    pub fn consistent(&self) -> Option<consistent::Shown> {
+        let keep = self.objects.lock().as_ref().and_then(|objects| objects.keep());
+        consistent::shown(&self.hidden, keep.as_deref())
+    }
+
+    /// Puts that state back. With `dry_run` only says whether that can be done.
+    pub fn put_back(&self, dry_run: bool) -> Result<Option<consistent::Done>, Failure> {
+        putback::may_put_back(&self.hidden, self.identity().as_ref())?;
+        {
+            let current = self.current.lock();
+            let refused = |why: &str, cure: &str| Failure::new(FailureKind::Refused, "cannot put the last consistent state back", why, cure);
+            if current.is_some() {
+                return Err(refused("a primary is connected, and the resync goes on", "let it end, or stop the primary first"));
+            }
+            if dry_run {
+                return Ok(None);
+            }
+            if self.putting_back.swap(true, SeqCst) {
+                return Err(refused("that is being done already", "wait for its end"));
+            }
+        }
+        let failed = |why: String| Failure::new(FailureKind::Failed, "cannot put the last consistent state back", why, "see the log");
+        let outcome = self.objects().map_err(|why| failed(why.to_string())).and_then(|objects| {
+            putback::put_back(&objects, &self.hidden, |done| self.store(|identity| identity.put_back(done.follows)).map_err(failed))
+        });
+        self.putting_back.store(false, SeqCst);
+        let done = outcome?;
+        let reason = "the state from before the resync was put back".to_owned();
+        self.status.set(State::Wait, self.data(), reason, "put_back");
+        Ok(Some(done))
     }
 
     /// Up to here this node's ids are surely those of its peer.
@@ -646,6 +693,7 @@ impl Keeper for Follower {
             identity.now_in_sync(boot);
             identity.last_sync = Some(super::answers::rfc3339(std::time::SystemTime::now()));
         })?;
+        putback::drop_kept(self.objects.lock().as_deref(), &self.hidden);
         *self.unwanted.lock() = None;
         let mut resync = self.resync.lock();
         *resync = None;

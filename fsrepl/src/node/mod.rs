@@ -18,6 +18,7 @@ pub mod offline;
 pub mod options;
 mod primary;
 pub mod private;
+mod putback;
 pub mod privilege;
 pub mod receive;
 pub mod registry;

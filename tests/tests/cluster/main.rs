@@ -13,6 +13,7 @@ mod isolated;
 mod link_cut;
 mod one_network_cut;
 mod paused;
+mod put_back;
 mod secondary_killed;
 mod swap;
 mod witness_away;

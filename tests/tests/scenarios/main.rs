@@ -27,6 +27,7 @@ mod postgres;
 mod prefix;
 mod primary_fails;
 mod receiver_read_only;
+mod put_back;
 mod restart_orders;
 mod resync_holes;
 mod resync_live;

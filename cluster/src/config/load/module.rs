@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 /// Keys that only a mirror has.
-const MIRROR_KEYS: [&str; 7] =
-    ["preferred_node", "failback", "ack", "replicate", "resync_max_rate", "low_latency", "start_after_power_cut"];
+const MIRROR_KEYS: [&str; 8] =
+    ["preferred_node", "failback", "ack", "replicate", "resync_max_rate", "keep_budget", "low_latency", "start_after_power_cut"];
 
 /// Keys that only a farm has.
 const FARM_KEYS: [&str; 2] = ["load_balancing", "farm"];
@@ -63,6 +63,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path, name: &str, cluster: &Clus
         ack: mirror.ack,
         replicate: mirror.replicate,
         resync_max_rate: mirror.resync_max_rate,
+        keep_budget: mirror.keep_budget,
         low_latency: mirror.low_latency,
         start_after_power_cut: mirror.start_after_power_cut,
         virtual_ips,
@@ -78,7 +79,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path, name: &str, cluster: &Clus
 }
 
 /// Every key at the top of a module's file.
-const ALL_KEYS: [&str; 18] = [
+const ALL_KEYS: [&str; 19] = [
     "schema",
     "kind",
     "nodes",
@@ -89,6 +90,7 @@ const ALL_KEYS: [&str; 18] = [
     "ack",
     "replicate",
     "resync_max_rate",
+    "keep_budget",
     "low_latency",
     "start_after_power_cut",
     "virtual_ip",
@@ -133,6 +135,7 @@ struct Mirror {
     ack: Ack,
     replicate: Vec<crate::config::Replicate>,
     resync_max_rate: Option<u64>,
+    keep_budget: Option<u64>,
     low_latency: bool,
     start_after_power_cut: bool,
 }
@@ -146,6 +149,7 @@ fn mirror(root: &Section<'_>, context: &Context<'_>) -> Option<Mirror> {
             ack: Ack::default(),
             replicate: Vec::new(),
             resync_max_rate: None,
+            keep_budget: None,
             low_latency: false,
             start_after_power_cut: false,
         });
@@ -159,6 +163,7 @@ fn mirror(root: &Section<'_>, context: &Context<'_>) -> Option<Mirror> {
     let ack = ack(root);
     let replicate = replicate::read(root, context);
     let resync_max_rate = root.get("resync_max_rate").map(|value| value.parsed(words::RATE, words::rate));
+    let keep_budget = root.get("keep_budget").map(|value| value.parsed(words::BUDGET, words::budget));
     let (low_latency, start_after_power_cut) = (yes("low_latency"), yes("start_after_power_cut"));
     Some(Mirror {
         preferred: preferred?,
@@ -166,6 +171,7 @@ fn mirror(root: &Section<'_>, context: &Context<'_>) -> Option<Mirror> {
         ack: ack?,
         replicate,
         resync_max_rate: resync_max_rate.unwrap_or_default(),
+        keep_budget: keep_budget.unwrap_or_default(),
         low_latency: low_latency?,
         start_after_power_cut: start_after_power_cut?,
     })

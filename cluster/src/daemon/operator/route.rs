@@ -108,7 +108,7 @@ pub fn engine_here(node: &Node, args: &Value) -> Result<Value, Failure> {
     // What an engine may be asked by an operator; what decides about it is the daemon's.
     if !matches!(
         verb,
-        "status" | "sync" | "estimate" | "resync" | "kept" | "kept-remove" | "kept-restore" | "verify" | "verify-look" | "verify-stop"
+        "status" | "sync" | "estimate" | "resync" | "kept" | "kept-remove" | "verify" | "verify-look" | "verify-stop"
     ) {
         return Err(usage(format!("cannot ask the engine to {verb}"), "that is the daemon's business", ""));
     }
