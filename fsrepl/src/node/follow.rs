@@ -1,5 +1,7 @@
 //! Following a primary: who is let in, what is recorded when, and what is known when it is gone.
 
+mod restore;
+
 use super::change::Change;
 use super::identity::{Identity, Local, Sender, Verdict, boot_id, decide, has_data};
 use super::options::ReceiveOptions;
@@ -10,7 +12,7 @@ use super::underneath;
 use crate::apply::{Exclude, read_directory};
 use crate::id::ObjectId;
 use crate::journal::{self, Aspect, Journal, Key};
-use crate::kept::{self, consistent};
+use crate::kept;
 use crate::limits::{HANDSHAKE_TIMEOUT, RESYNC_MARKS, RETRY_IS_NEWS, SEAL_PATIENCE};
 use crate::objects::{Kind, Objects};
 use crate::op::{self, Answer, Query, Question, Said, kind};
@@ -18,7 +20,7 @@ use crate::replica::hello::{Compare, Hello, Refusal, Welcome};
 use crate::replica::primary::Source;
 use crate::replica::pulse::{Pulse, Verdict as Beat};
 use crate::replica::secondary::{Keeper, Session};
-use crate::report::{Data, Failure, FailureKind, Reporter, State, StateLine};
+use crate::report::{Data, Reporter, State, StateLine};
 use crate::resync::digest;
 use crate::uring::{self, Link, Use};
 use crate::verify;
@@ -427,39 +429,6 @@ impl Follower {
         }
         objects.table.set_incarnation(current.incarnation);
         Ok(())
-    }
-
-    /// The state that is kept while a resync runs, or was cut off.
-    pub fn consistent(&self) -> Option<consistent::Shown> {
-        let keep = self.objects.lock().as_ref().and_then(|objects| objects.keep());
-        consistent::shown(&self.hidden, keep.as_deref())
-    }
-
-    /// Puts that state back. With `dry_run` only says whether that can be done.
-    pub fn put_back(&self, dry_run: bool) -> Result<Option<consistent::Done>, Failure> {
-        putback::may_put_back(&self.hidden, self.identity().as_ref())?;
-        {
-            let current = self.current.lock();
-            let refused = |why: &str, cure: &str| Failure::new(FailureKind::Refused, "cannot put the last consistent state back", why, cure);
-            if current.is_some() {
-                return Err(refused("a primary is connected, and the resync goes on", "let it end, or stop the primary first"));
-            }
-            if dry_run {
-                return Ok(None);
-            }
-            if self.putting_back.swap(true, SeqCst) {
-                return Err(refused("that is being done already", "wait for its end"));
-            }
-        }
-        let failed = |why: String| Failure::new(FailureKind::Failed, "cannot put the last consistent state back", why, "see the log");
-        let outcome = self.objects().map_err(|why| failed(why.to_string())).and_then(|objects| {
-            putback::put_back(&objects, &self.hidden, |done| self.store(|identity| identity.put_back(done.follows)).map_err(failed))
-        });
-        self.putting_back.store(false, SeqCst);
-        let done = outcome?;
-        let reason = "the state from before the resync was put back".to_owned();
-        self.status.set(State::Wait, self.data(), reason, "put_back");
-        Ok(Some(done))
     }
 
     /// Up to here this node's ids are surely those of its peer.

@@ -107,11 +107,7 @@ pub(super) fn may_put_back(hidden: &OwnedFd, identity: Option<&Identity>) -> Res
 }
 
 /// Puts it back; `record` notes what the replica is now, before what was kept goes.
-pub(super) fn put_back(
-    objects: &Objects,
-    hidden: &OwnedFd,
-    record: impl FnOnce(&Done) -> Result<(), Failure>,
-) -> Result<Done, Failure> {
+pub(super) fn put_back(objects: &Objects, hidden: &OwnedFd, record: impl FnOnce(&Done) -> Result<(), Failure>) -> Result<Done, Failure> {
     objects.write_old_times(0);
     objects.set_keep(None);
     let failed = |why: io::Error| {
@@ -130,7 +126,8 @@ pub(super) fn put_back(
 impl Offline {
     /// Puts the state from before an unfinished resync back; with `dry_run` only says whether that can be done.
     pub fn put_back(&mut self, dry_run: bool) -> Result<Option<Done>, Failure> {
-        let failed = |why: io::Error| Failure::new(FailureKind::Failed, "cannot put the last consistent state back", why.to_string(), "see the log");
+        let failed =
+            |why: io::Error| Failure::new(FailureKind::Failed, "cannot put the last consistent state back", why.to_string(), "see the log");
         let hidden = hidden_directory(self.tree()).map_err(failed)?;
         may_put_back(&hidden, self.identity())?;
         if dry_run {
@@ -140,5 +137,20 @@ impl Offline {
         let objects = Objects::open(root, &hidden).map_err(failed)?;
         let done = put_back(&objects, &hidden, |done| self.store(|identity| identity.put_back(done.follows)))?;
         Ok(Some(done))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_be_served_is_consistent() {
+        let whole = Identity::create("n");
+        assert!(is_consistent(&whole, false));
+        assert!(is_consistent(&Identity { data: Data::Outdated, ..whole.clone() }, false));
+        assert!(!is_consistent(&whole, true), "what was acknowledged from memory may be missing");
+        assert!(!is_consistent(&Identity { data: Data::Inconsistent, ..whole.clone() }, false));
+        assert!(!is_consistent(&Identity { current: Uuid::nil(), ..whole }, false));
     }
 }

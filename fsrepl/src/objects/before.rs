@@ -84,6 +84,8 @@ impl Objects {
 
     /// Before something that is immutable or append-only is unlocked for a moment.
     pub fn before_unlocking<'a>(&self, fds: impl IntoIterator<Item = rustix::fd::BorrowedFd<'a>>) -> Sys<()> {
-        fds.into_iter().filter(|fd| super::flags::of(*fd).unwrap_or(0) & super::flags::LOCKING != 0).try_for_each(|fd| self.before_attributes(fd))
+        fds.into_iter()
+            .filter(|fd| super::flags::of(*fd).unwrap_or(0) & super::flags::LOCKING != 0)
+            .try_for_each(|fd| self.before_attributes(fd))
     }
 }

@@ -380,3 +380,92 @@ fn read_header(file: &File) -> io::Result<Header> {
     }
     op::decode(body).map_err(|why| damaged(&why))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn header() -> Header {
+        Header {
+            id: Uuid::new_v4(),
+            stage: Stage::Keeping,
+            generation: Uuid::new_v4(),
+            follows: Uuid::new_v4(),
+            since: "2026-11-27T00:00:00Z".into(),
+            boot: "boot".into(),
+            budget: 1 << 40,
+        }
+    }
+
+    fn home(path: &Path) -> OwnedFd {
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap()
+    }
+
+    fn all(home: &OwnedFd) -> io::Result<Vec<Record>> {
+        let mut records = Vec::new();
+        let log = Log::open(home, |record, _| records.push(record))?.expect("there is one");
+        log.check()?;
+        Ok(records)
+    }
+
+    /// Some records, flushed in two parts, and the length after the first.
+    fn written(home: &OwnedFd) -> (Vec<Record>, u64) {
+        let mut log = Log::create(home, header()).unwrap();
+        let records: Vec<_> = (0..6).map(|n| Record::Data { inode: n, offset: n * 4096 }).collect();
+        records[..3].iter().for_each(|record| drop(log.add(record, &[7; 100], 1).unwrap()));
+        log.flush().unwrap();
+        let flushed = log.length();
+        records[3..].iter().for_each(|record| drop(log.add(record, &[9; 100], 2).unwrap()));
+        (records, flushed)
+    }
+
+    fn of_data(records: Vec<Record>) -> Vec<Record> {
+        records.into_iter().filter(|record| !matches!(record, Record::Flushed(_))).collect()
+    }
+
+    #[test]
+    fn a_torn_end_is_cut_off_and_never_believed() {
+        let temp = tempfile::tempdir().unwrap();
+        let home = home(temp.path());
+        let (records, flushed) = written(&home);
+        let whole = std::fs::read(temp.path().join("log")).unwrap();
+        assert_eq!(of_data(all(&home).unwrap()), records);
+        for cut in (flushed as usize..whole.len()).step_by(7) {
+            for zeros in [false, true] {
+                let mut bytes = whole[..cut].to_vec();
+                bytes.resize(if zeros { whole.len() } else { cut }, 0);
+                std::fs::write(temp.path().join("log"), &bytes).unwrap();
+                let found = of_data(all(&home).unwrap());
+                assert!(found.len() >= 3 && records.starts_with(&found), "cut at {cut}: {found:?}");
+                assert!(std::fs::metadata(temp.path().join("log")).unwrap().len() <= cut as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn damage_in_what_was_flushed_is_no_torn_end() {
+        let temp = tempfile::tempdir().unwrap();
+        let home = home(temp.path());
+        let (_, flushed) = written(&home);
+        let whole = std::fs::read(temp.path().join("log")).unwrap();
+        for at in (0..flushed as usize).step_by(5).filter(|at| *at < 28 || *at >= BLOCK) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            std::fs::write(temp.path().join("log"), &bytes).unwrap();
+            assert!(all(&home).is_err(), "damage at {at} is not seen");
+        }
+    }
+
+    #[test]
+    fn what_is_given_up_stays_given_up() {
+        let temp = tempfile::tempdir().unwrap();
+        let home = home(temp.path());
+        let mut log = Log::create(&home, header()).unwrap();
+        log.add(&Record::Clone { inode: 5 }, &[], 0).unwrap();
+        log.set_stage(Stage::GivenUp("no room".into())).unwrap();
+        log.shrink().unwrap();
+        assert_eq!(peek(&home).unwrap().unwrap().stage, Stage::GivenUp("no room".into()));
+        assert_eq!(all(&home).unwrap(), []);
+    }
+}

@@ -35,7 +35,6 @@ impl Ranges {
             self.0.insert(from, to);
         }
     }
-
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A resync that is cut off anywhere, put back: the tree is what it was, judged by code that shares nothing with this.
 
-use super::{Header, Keep, Stage, prepare, put_back};
+use super::{Header, Keep, Stage, discard, look, prepare, put_back, tidy};
 use crate::apply::HIDDEN;
 use crate::resync::Plan;
 use crate::resync::tests::act::{Actor, Rng};
@@ -152,4 +152,30 @@ fn a_save_that_is_left_out_is_found() {
         }
     }
     assert!(found * 4 > tried, "{found} of {tried} saves that were left out are found");
+}
+
+/// At the bound the state is given up, for good, and what it took is free; the resync goes on and ends.
+#[test]
+fn without_room_it_is_given_up_and_the_resync_ends() {
+    let mut pair = Pair::new(1024);
+    let here = Actor::new(&pair.root_here, 3);
+    (0..60).for_each(|_| here.act(&pair.here));
+    pair.session(Plan::everything(), &|| (), None).unwrap();
+    pair.part();
+    (0..60).for_each(|_| here.act(&pair.here));
+    let kept = keep(&pair, 2000);
+    let plan = pair.plan();
+    pair.session(plan, &|| (), None).unwrap();
+    pair.part();
+    pair.must_be_equal("after a resync without room");
+    assert!(!kept.is_active());
+    let hidden = open(&pair.root_there.join(HIDDEN));
+    assert!(matches!(look(&hidden).unwrap().unwrap().stage, Stage::GivenUp(_)));
+    assert!(Keep::open(&hidden, BOOT, || Ok(())).unwrap().is_none());
+    let root = open(&pair.root_there);
+    assert!(put_back(root.as_fd(), &hidden).is_err());
+    assert!(std::fs::metadata(pair.root_there.join(HIDDEN).join("consistent/log")).unwrap().len() <= 4096);
+    discard(&hidden).unwrap();
+    tidy(&hidden).unwrap();
+    assert!(look(&hidden).unwrap().is_none());
 }
