@@ -191,6 +191,18 @@ pub const KEPT_MANIFEST: u64 = 1024 * 1024;
 /// Directories named in a manifest.
 pub const KEPT_DIRECTORIES: usize = 1000;
 
+/// Bytes of one record of the undo log without saved content: all extended attributes of an object, as Linux bounds them.
+pub const CONSISTENT_BODY: usize = 8 * 1024 * 1024;
+/// Names, attributes and pieces of content that are saved before the last consistent state is given up: what is
+/// remembered of each takes memory.
+pub const CONSISTENT_RECORDS: usize = 1_000_000;
+/// Content is saved in blocks of this size.
+pub const CONSISTENT_BLOCK: u64 = 4096;
+/// Saved content that waits at most for a flush.
+pub const CONSISTENT_BATCH: u64 = 8 * 1024 * 1024;
+/// A torn end of the undo log is shorter than this.
+pub const CONSISTENT_TORN: u64 = 64 * 1024 * 1024;
+
 // The table of objects.
 
 /// Objects kept in memory although they are on disk, soft: twice as many at most, beyond what the kernel holds.

@@ -42,6 +42,8 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
     let (loss_sender, losses) = bounded(16);
     let primary = Arc::new(Primary::new(options.ack == Ack::Disk, loss_sender));
     let hidden = open_hidden(tree)?;
+    // It leads with the data as it is.
+    super::putback::drop_kept(None, &hidden);
     let span = underneath::note_start(&hidden).map_err(|why| failed(&options.dir, why))?;
     let (journal, born) = open_journal(&hidden).map_err(|why| failed(&options.dir, why))?;
     let journal = Arc::new(journal);

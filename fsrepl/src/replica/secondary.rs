@@ -226,6 +226,12 @@ impl Session {
             }
             Err(why) => ApplyError::System { what: "prepare the resync", why }.into(),
         };
+        if let Ended::Apply(ApplyError::System { why: Errno::NOSPC | Errno::DQUOT, .. }) = &ended
+            && let Some(keep) = self.objects.keep()
+            && let Err(why) = keep.give_up_for_room()
+        {
+            tracing::error!(%why, "the last consistent state cannot be given up");
+        }
         if let Ended::Apply(error) = &ended
             && differs(error)
         {

@@ -22,11 +22,13 @@ pub struct Setup {
     pub check: Option<&'static str>,
     /// A script moves the address: it only notes `NODE WORD ADDRESS` in `moves`, and fails on a node while `NODE.stuck` is there.
     pub scripted: bool,
+    /// Most bytes per second of a resync.
+    pub resync_max_rate: Option<&'static str>,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { profile: "lan", witness: false, networks: 1, max_restarts: 3, check: None, scripted: false }
+        Setup { profile: "lan", witness: false, networks: 1, max_restarts: 3, check: None, scripted: false, resync_max_rate: None }
     }
 }
 
@@ -82,8 +84,9 @@ fn cluster(setup: &Setup, places: &Places) -> String {
 }
 
 fn module_toml(setup: &Setup, places: &Places) -> String {
+    let rate = setup.resync_max_rate.map(|rate| format!("resync_max_rate = \"{rate}\"\n")).unwrap_or_default();
     let mut text = format!(
-        "schema = 1\nkind = \"mirror\"\nnodes = [\"a\", \"b\"]\n\n[[replicate]]\ndirectory = \"{}\"\n\n\
+        "schema = 1\nkind = \"mirror\"\nnodes = [\"a\", \"b\"]\n{rate}\n[[replicate]]\ndirectory = \"{}\"\n\n\
          [[virtual_ip]]\naddress = \"{}/24\"\n{}\n\
          [application]\nrun = [\"{}\", \"till\", \"{}\", \"0.0.0.0:{PORT}\"]\nmax_restarts = {}\n",
         places.data.display(),

@@ -15,6 +15,7 @@ mod isolated;
 mod link_cut;
 mod one_network_cut;
 mod paused;
+mod put_back;
 mod scripted_address;
 mod secondary_killed;
 mod swap;

@@ -26,6 +26,7 @@ mod posix;
 mod postgres;
 mod prefix;
 mod primary_fails;
+mod put_back;
 mod receiver_read_only;
 mod restart_orders;
 mod resync_holes;

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Keys that only a mirror has.
-const MIRROR_KEYS: [&str; 7] =
-    ["preferred_node", "failback", "ack", "replicate", "resync_max_rate", "low_latency", "start_after_power_cut"];
+const MIRROR_KEYS: [&str; 8] =
+    ["preferred_node", "failback", "ack", "replicate", "resync_max_rate", "keep_budget", "low_latency", "start_after_power_cut"];
 
 /// Keys that only a farm has.
 const FARM_KEYS: [&str; 2] = ["load_balancing", "farm"];
@@ -62,6 +62,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path, name: &str, cluster: &Clus
         ack: mirror.ack,
         replicate: mirror.replicate,
         resync_max_rate: mirror.resync_max_rate,
+        keep_budget: mirror.keep_budget,
         low_latency: mirror.low_latency,
         start_after_power_cut: mirror.start_after_power_cut,
         virtual_ips,
@@ -77,7 +78,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path, name: &str, cluster: &Clus
 }
 
 /// Every key at the top of a module's file.
-const ALL_KEYS: [&str; 18] = [
+const ALL_KEYS: [&str; 19] = [
     "schema",
     "kind",
     "nodes",
@@ -88,6 +89,7 @@ const ALL_KEYS: [&str; 18] = [
     "ack",
     "replicate",
     "resync_max_rate",
+    "keep_budget",
     "low_latency",
     "start_after_power_cut",
     "virtual_ip",
@@ -132,6 +134,7 @@ struct Mirror {
     ack: Ack,
     replicate: Vec<crate::config::Replicate>,
     resync_max_rate: Option<u64>,
+    keep_budget: Option<u64>,
     low_latency: bool,
     start_after_power_cut: bool,
 }
@@ -145,6 +148,7 @@ fn mirror(root: &Section<'_>, context: &Context<'_>) -> Option<Mirror> {
             ack: Ack::default(),
             replicate: Vec::new(),
             resync_max_rate: None,
+            keep_budget: None,
             low_latency: false,
             start_after_power_cut: false,
         });
@@ -158,6 +162,7 @@ fn mirror(root: &Section<'_>, context: &Context<'_>) -> Option<Mirror> {
     let ack = ack(root);
     let replicate = replicate::read(root, context);
     let resync_max_rate = root.get("resync_max_rate").map(|value| value.parsed(words::RATE, words::rate));
+    let keep_budget = root.get("keep_budget").map(|value| value.parsed(words::BUDGET, words::budget));
     let (low_latency, start_after_power_cut) = (yes("low_latency"), yes("start_after_power_cut"));
     Some(Mirror {
         preferred: preferred?,
@@ -165,6 +170,7 @@ fn mirror(root: &Section<'_>, context: &Context<'_>) -> Option<Mirror> {
         ack: ack?,
         replicate,
         resync_max_rate: resync_max_rate.unwrap_or_default(),
+        keep_budget: keep_budget.unwrap_or_default(),
         low_latency: low_latency?,
         start_after_power_cut: start_after_power_cut?,
     })

@@ -4,6 +4,7 @@ use super::super::node::Node;
 use crate::config::Module;
 use crate::engine;
 use crate::replica::Replica;
+use fsrepl::kept::consistent::Done;
 use fsrepl::node::change::Change;
 use fsrepl::node::cover::ReadOnlyCover;
 use fsrepl::node::identity::Identity;
@@ -67,6 +68,14 @@ impl Disk {
                 self.fault = Some(why);
             }
         }
+    }
+
+    /// Puts the state from before an unfinished resync back; with `dry_run` only says whether that can be done.
+    pub fn put_back(&mut self, dry_run: bool) -> Result<Option<Done>, Failure> {
+        let mut offline = Offline::open(&self.directory, &self.state)?;
+        let done = offline.put_back(dry_run);
+        self.identity = offline.identity().cloned();
+        done
     }
 
     /// While nothing runs on it, others can read the directory and not change it: what they changed would be missing on the

@@ -48,6 +48,7 @@ impl Mirror {
             durable: module.ack == fsrepl::node::options::Ack::Disk,
             low_latency: module.low_latency,
             resync_max_rate: module.resync_max_rate,
+            keep_budget: module.keep_budget,
             role,
         }
     }

@@ -18,3 +18,6 @@ pub const GONE: Duration = Duration::from_secs(2);
 pub const FORCE_WITNESS: Duration = Duration::from_secs(3);
 /// Things that wait for the module's thread.
 pub const INPUTS: usize = 4096;
+
+/// How long a put-back is waited for: it writes back what a resync had changed by then.
+pub const PUT_BACK: Duration = Duration::from_secs(3600);
