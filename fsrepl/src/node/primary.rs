@@ -76,6 +76,7 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
         checkpoint_due: AtomicBool::new(false),
         mounted: AtomicBool::new(false),
         serving: AtomicBool::new(options.alone || options.clustered.is_some()),
+        retry: Default::default(),
         bulk: Mutex::default(),
         verify: Default::default(),
     });

@@ -8,6 +8,7 @@
 use super::primary::Source;
 use crate::apply::remote::{ApplyError, Incoming, Touched, apply};
 use crate::apply::{Exclude, flush};
+use crate::bell::Bell;
 use crate::id::{ObjectId, Seq, Stamp};
 use crate::journal::{Aspect, Journal, Key};
 use crate::limits::{APPLY_FLUSHERS, FLUSH_QUEUE, INLINE_FLUSH_PAUSE, INLINE_FLUSH_US};
@@ -85,6 +86,8 @@ pub struct Session {
     /// The pair was a mirror in this session.
     synced: AtomicBool,
     over: AtomicBool,
+    /// Rings when it is.
+    end: Bell,
     /// Why this node ended the session, if it did.
     cause: Mutex<Option<(String, &'static str)>>,
     keeper: Arc<dyn Keeper>,
@@ -118,6 +121,7 @@ impl Session {
             sent: AtomicU64::new(0),
             synced: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            end: Bell::default(),
             cause: Mutex::default(),
             keeper,
             journal,
@@ -171,6 +175,11 @@ impl Session {
     /// Whether the session has ended.
     pub fn is_over(&self) -> bool {
         self.over.load(SeqCst)
+    }
+
+    /// Waits for its end, at most `patience`; whether it is over.
+    pub fn wait_over(&self, patience: Duration) -> bool {
+        self.end.wait(patience)
     }
 
     /// The objects of this session.
@@ -236,6 +245,7 @@ impl Session {
         }
         drop(flushes);
         self.over.store(true, SeqCst);
+        self.end.ring();
         self.hang_up();
         for worker in workers {
             let _ = worker.join();
