@@ -12,7 +12,7 @@ use tests::lab::Lab;
 
 const MODULES: usize = 100;
 /// In short.
-const FEW: usize = 8;
+const FEW: usize = 20;
 /// For all of them to come up, on whatever machine.
 const LIMIT: Duration = Duration::from_secs(600);
 /// After a start: resyncs, checkpoints and what else is done once.
@@ -98,11 +98,11 @@ impl Load for Idle {
         readings.insert(SERVE, began.elapsed().as_secs_f64());
         site.wait_all("able to fail over", LIMIT, |shown| shown["can_fail_over"]["now"] == true);
         readings.insert(READY, began.elapsed().as_secs_f64());
-        std::thread::sleep(rig.size(SETTLE, Duration::from_secs(2)));
+        std::thread::sleep(rig.size(SETTLE, SETTLE / 8));
         let pids = [0, 1].map(|which| ours(&site.nodes[which]));
         let before = [used(&pids[0])?, used(&pids[1])?];
         let looked = Instant::now();
-        std::thread::sleep(rig.size(LOOK, Duration::from_secs(2)));
+        std::thread::sleep(rig.size(LOOK, LOOK / 2));
         let time = looked.elapsed().as_secs_f64();
         for which in 0..2 {
             let after = used(&pids[which])?;
@@ -126,5 +126,7 @@ fn ours(node: &Node) -> Vec<u32> {
 
 /// Seconds of processor time, context switches.
 fn used(pids: &[u32]) -> Result<(f64, f64)> {
-    pids.iter().try_fold((0.0, 0.0), |sum, &pid| Ok((sum.0 + proc::cpu_seconds(pid)?, sum.1 + proc::switches(pid)?)))
+    let gone = "a daemon or an engine has ended while nothing happened";
+    pids.iter()
+        .try_fold((0.0, 0.0), |sum, &pid| Ok((sum.0 + proc::cpu_seconds(pid).context(gone)?, sum.1 + proc::switches(pid).context(gone)?)))
 }

@@ -2,7 +2,7 @@
 
 use super::Load;
 use crate::columns::{Column, Needs, Rig};
-use crate::stats::{Metric, Aim, Readings};
+use crate::stats::{Aim, Metric, Readings};
 use anyhow::{Context, Result};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

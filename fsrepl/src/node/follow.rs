@@ -670,7 +670,7 @@ impl Keeper for Follower {
 fn start_pulse(follower: Arc<Follower>, session: Arc<Session>, timeout: Duration) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("pulse".into()).spawn(move || {
         let mut told = false;
-        let mut pulse = Pulse::new(timeout, session.now());
+        let mut pulse = Pulse::answering(timeout, session.now());
         loop {
             let (heard, sent) = session.heard_and_sent();
             if session.wait_over(pulse.pause(session.now(), heard, sent)) {

@@ -15,7 +15,7 @@ use crate::arbiter::AlwaysConsents;
 use crate::fuse;
 use crate::id::ObjectId;
 use crate::journal::{self, Journal};
-use crate::limits::LEAVE_TIMEOUT;
+use crate::limits::{LEAVE_TIMEOUT, MOUNT_LOOK};
 use crate::objects::Kind;
 use crate::op::kind;
 use crate::replica::primary::{Mode, Primary};
@@ -197,7 +197,7 @@ fn serve(
     shared.status.repeat();
     let mut fatal = None;
     loop {
-        match stop.wait(Duration::from_secs(1)) {
+        match stop.wait(MOUNT_LOOK) {
             Some(Wake::Terminate) => break,
             Some(Wake::Fatal(failure)) => {
                 fatal = Some(failure);

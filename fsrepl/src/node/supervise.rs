@@ -13,7 +13,8 @@ use crate::bell::Bell;
 use crate::id::ObjectId;
 use crate::journal::Journal;
 use crate::limits::{
-    BUSY_PATIENCE, CHECKPOINT_PATIENCE, IDLE_TIMES, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RESYNC_STUCK, RESYNC_STUCK_PAUSE, RETRY_IS_NEWS,
+    BUSY_PATIENCE, CHECKPOINT_PATIENCE, IDLE_TIMES, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RESYNC_STUCK, RESYNC_STUCK_PAUSE,
+    RETRY_IS_NEWS,
 };
 use crate::op::{Op, kind};
 use crate::replica::hello::{Compare, Refusal};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Shortest time between two looks.
 const TICK: Duration = Duration::from_millis(10);
-/// Bounds of the silence of our own after which something is sent: several of these must be lost in a row.
+/// Bounds of the silence of our own after which something is said: several of these must be late in a row.
 const OWN_SILENCE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(400));
 /// Bounds of how late a look must come to mean that we were not running.
 const OWN_STALL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(230));
@@ -27,6 +27,8 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Pulse {
     timeout: Duration,
+    /// Of our own: then something is said.
+    silence: Duration,
     /// When the next look is due.
     due: Duration,
     /// Silence is counted from here, whatever was heard before.
@@ -38,14 +40,10 @@ impl Pulse {
     /// costs little.
     pub fn pause(&mut self, now: Duration, heard: Duration, sent: Duration) -> Duration {
         let lost = heard.max(self.forgiven) + self.timeout;
-        let silent = sent + self.own_silence();
-        let pause = lost.min(silent).saturating_sub(now).clamp(TICK, self.own_silence());
+        let silent = sent + self.silence;
+        let pause = lost.min(silent).saturating_sub(now).clamp(TICK, self.silence);
         self.due = now + pause;
         pause
-    }
-
-    fn own_silence(&self) -> Duration {
-        (self.timeout / 4).clamp(OWN_SILENCE.0, OWN_SILENCE.1)
     }
 
     fn own_stall(&self) -> Duration {
@@ -54,7 +52,14 @@ impl Pulse {
 
     /// A connection that begins at `now`.
     pub fn new(timeout: Duration, now: Duration) -> Pulse {
-        Pulse { timeout, due: now, forgiven: now }
+        let silence = (timeout / 3).clamp(OWN_SILENCE.0, OWN_SILENCE.1);
+        Pulse { timeout, silence, due: now, forgiven: now }
+    }
+
+    /// The same for the side that answers every word of the other one, and speaks by itself only when none comes.
+    pub fn answering(timeout: Duration, now: Duration) -> Pulse {
+        let silence = (timeout * 2 / 5).clamp(OWN_SILENCE.0, OWN_SILENCE.1 * 2);
+        Pulse { silence, ..Pulse::new(timeout, now) }
     }
 
     /// Judges at `now`, given when the peer was heard last and when we sent last.
@@ -66,7 +71,7 @@ impl Pulse {
         let silence = now.saturating_sub(heard.max(self.forgiven));
         if silence >= self.timeout {
             Verdict::Lost(silence)
-        } else if now.saturating_sub(sent) >= self.own_silence() {
+        } else if now.saturating_sub(sent) >= self.silence {
             Verdict::Speak
         } else {
             Verdict::Well
@@ -104,7 +109,8 @@ mod tests {
     #[test]
     fn an_idle_side_speaks() {
         let mut pulse = Pulse::new(ms(1000), ms(0));
-        assert_eq!(pulse.tick(ms(260), ms(250), ms(0)), Verdict::Speak);
+        assert_eq!(pulse.tick(ms(200), ms(190), ms(0)), Verdict::Well);
+        assert_eq!(pulse.tick(ms(340), ms(330), ms(0)), Verdict::Speak);
     }
 
     /// With every timeout several words fit into it.
@@ -112,14 +118,16 @@ mod tests {
     fn the_timeout_sets_the_pace() {
         for timeout in [100, 150, 1000, 5000, 11_000] {
             let pulse = Pulse::new(ms(timeout), ms(0));
-            assert!(pulse.own_silence() * 4 <= ms(timeout) && pulse.own_stall() <= ms(timeout) / 2, "{timeout}");
+            let answering = Pulse::answering(ms(timeout), ms(0));
+            assert!(pulse.silence * 3 <= ms(timeout) && pulse.own_stall() <= ms(timeout) / 2, "{timeout}");
+            assert!(answering.silence > pulse.silence && answering.silence * 5 <= ms(timeout) * 2, "{timeout}");
         }
     }
 
     #[test]
     fn the_next_look_is_when_something_is_due() {
         let mut pulse = Pulse::new(ms(1000), ms(0));
-        assert_eq!(pulse.pause(ms(100), ms(100), ms(50)), ms(200), "then it has to speak");
+        assert_eq!(pulse.pause(ms(100), ms(100), ms(50)), ms(50) + pulse.silence - ms(100), "then it has to speak");
         assert_eq!(pulse.pause(ms(900), ms(0), ms(900)), ms(100), "then the peer counts as lost");
         assert_eq!(pulse.pause(ms(900), ms(900), ms(0)), TICK, "it is late, and the stream may be busy");
     }

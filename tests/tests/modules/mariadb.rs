@@ -19,7 +19,15 @@ impl<'a> Database<'a> {
         host.run(["chmod", "755", word(&host.dir)]);
         // Servers of two hosts may have one PID, and with it the same names in a common /tmp.
         let own = format!("TMPDIR={}", temporary.display());
-        let install = ["env", &own, "mariadb-install-db", "--no-defaults", "--user=mysql", "--skip-test-db", "--auth-root-authentication-method=normal"];
+        let install = [
+            "env",
+            &own,
+            "mariadb-install-db",
+            "--no-defaults",
+            "--user=mysql",
+            "--skip-test-db",
+            "--auth-root-authentication-method=normal",
+        ];
         host.run(install.map(str::to_owned).into_iter().chain([format!("--datadir={}", data.display())]));
         let mut database = Database { rig: Rig::new(host, template), data };
         database.rig.set("MYSQL_DATA", word(&database.data));
