@@ -20,6 +20,10 @@ pub const OPEN_OBJECTS: usize = 8192;
 pub const KERNEL_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Age at which a modification time decided in memory is written to the file.
 pub const LAZY_TIMES: Duration = Duration::from_millis(250);
+/// The same while nothing is written: the first time after a rest may wait so long.
+pub const IDLE_TIMES: Duration = Duration::from_secs(1);
+/// Between looks whether somebody has unmounted the directory.
+pub const MOUNT_LOOK: Duration = Duration::from_secs(3);
 /// Block of a compare.
 pub const COMPARE_BLOCK: usize = 64 * 1024;
 /// Part of such a block: the smallest piece that travels when content differs.

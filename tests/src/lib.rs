@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod disk;
 pub mod engine;
 pub mod files;
+pub mod hand;
 pub mod history;
 pub mod hosts;
 pub mod lab;

@@ -57,6 +57,10 @@ pub(super) fn primary(shared: &Arc<Shared>, verb: &str, args: &Value) -> Result<
             shared.fence();
             Ok(json!({ "schema": 1 }))
         }
+        "dial" => {
+            shared.retry.ring();
+            Ok(json!({ "schema": 1 }))
+        }
         "sync" => sync(shared),
         "estimate" => Ok(json!(estimate(&shared.volume.objects, &shared.journal.dirty()))),
         "resync" => resync_now(shared, args["full"].as_bool().unwrap_or(false)),

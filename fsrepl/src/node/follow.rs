@@ -687,9 +687,12 @@ impl Keeper for Follower {
 fn start_pulse(follower: Arc<Follower>, session: Arc<Session>, timeout: Duration) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("pulse".into()).spawn(move || {
         let mut told = false;
-        let mut pulse = Pulse::new(timeout, session.now());
-        while !session.is_over() {
-            std::thread::sleep(pulse.every());
+        let mut pulse = Pulse::answering(timeout, session.now());
+        loop {
+            let (heard, sent) = session.heard_and_sent();
+            if session.wait_over(pulse.pause(session.now(), heard, sent)) {
+                return;
+            }
             if !told && session.now() > RETRY_IS_NEWS {
                 told = true;
                 follower.tell_resync();
@@ -709,12 +712,17 @@ fn start_pulse(follower: Arc<Follower>, session: Arc<Session>, timeout: Duration
 
 /// Writes decided modification times while the session lives.
 fn start_times(session: Arc<Session>) -> io::Result<JoinHandle<()>> {
-    use crate::limits::LAZY_TIMES;
+    use crate::limits::{IDLE_TIMES, LAZY_TIMES};
     std::thread::Builder::new().name("times".into()).spawn(move || {
-        while !session.is_over() {
-            std::thread::sleep(LAZY_TIMES);
+        let mut before = session.applied();
+        let mut pause = LAZY_TIMES;
+        while !session.wait_over(pause) {
             session.objects().write_old_times(LAZY_TIMES.as_millis() as u64);
             session.objects().table.tidy();
+            // Where nothing came nothing is old enough soon.
+            let applied = session.applied();
+            pause = if applied == before { IDLE_TIMES } else { LAZY_TIMES };
+            before = applied;
         }
     })
 }

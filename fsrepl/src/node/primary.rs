@@ -15,7 +15,7 @@ use crate::arbiter::AlwaysConsents;
 use crate::fuse;
 use crate::id::ObjectId;
 use crate::journal::{self, Journal};
-use crate::limits::LEAVE_TIMEOUT;
+use crate::limits::{LEAVE_TIMEOUT, MOUNT_LOOK};
 use crate::objects::Kind;
 use crate::op::kind;
 use crate::replica::primary::{Mode, Primary};
@@ -78,6 +78,7 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
         checkpoint_due: AtomicBool::new(false),
         mounted: AtomicBool::new(false),
         serving: AtomicBool::new(options.alone || options.clustered.is_some()),
+        retry: Default::default(),
         bulk: Mutex::default(),
         verify: Default::default(),
     });
@@ -198,7 +199,7 @@ fn serve(
     shared.status.repeat();
     let mut fatal = None;
     loop {
-        match stop.wait(Duration::from_secs(1)) {
+        match stop.wait(MOUNT_LOOK) {
             Some(Wake::Terminate) => break,
             Some(Wake::Fatal(failure)) => {
                 fatal = Some(failure);

@@ -8,6 +8,7 @@
 use super::primary::Source;
 use crate::apply::remote::{ApplyError, Incoming, Touched, apply};
 use crate::apply::{Exclude, flush};
+use crate::bell::Bell;
 use crate::id::{ObjectId, Seq, Stamp};
 use crate::journal::{Aspect, Journal, Key};
 use crate::limits::{APPLY_FLUSHERS, FLUSH_QUEUE, INLINE_FLUSH_PAUSE, INLINE_FLUSH_US};
@@ -85,6 +86,8 @@ pub struct Session {
     /// The pair was a mirror in this session.
     synced: AtomicBool,
     over: AtomicBool,
+    /// Rings when it is.
+    end: Bell,
     /// Why this node ended the session, if it did.
     cause: Mutex<Option<(String, &'static str)>>,
     keeper: Arc<dyn Keeper>,
@@ -118,6 +121,7 @@ impl Session {
             sent: AtomicU64::new(0),
             synced: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            end: Bell::default(),
             cause: Mutex::default(),
             keeper,
             journal,
@@ -171,6 +175,11 @@ impl Session {
     /// Whether the session has ended.
     pub fn is_over(&self) -> bool {
         self.over.load(SeqCst)
+    }
+
+    /// Waits for its end, at most `patience`; whether it is over.
+    pub fn wait_over(&self, patience: Duration) -> bool {
+        self.end.wait(patience)
     }
 
     /// The objects of this session.
@@ -242,6 +251,7 @@ impl Session {
         }
         drop(flushes);
         self.over.store(true, SeqCst);
+        self.end.ring();
         self.hang_up();
         for worker in workers {
             let _ = worker.join();
@@ -379,12 +389,15 @@ impl Order<'_> {
         reader.fill()?;
         self.session.hear();
         let before = self.session.applied.load(SeqCst);
+        let mut asked = false;
         while let Some(frame) = reader.next()? {
+            asked |= frame.header.kind == kind::PING;
             self.frame(&frame)?;
         }
         let applied = self.session.applied.load(SeqCst) - before;
-        // What only waits for the disk is acknowledged with its flush: one wake-up of the primary less.
-        if applied > self.due.len() as Seq {
+        // What only waits for the disk is acknowledged with its flush: one wake-up of the primary less. An idle pair's word is
+        // answered by the thread that has woken up for it anyway.
+        if applied > self.due.len() as Seq || asked && applied == 0 {
             self.session.acknowledge()?;
         }
         self.flush_due()

@@ -9,8 +9,9 @@
 pub mod client;
 mod control;
 pub mod holder;
+mod many;
 pub mod node;
-mod setup;
+pub mod setup;
 pub mod site;
 pub mod till;
 

@@ -42,6 +42,10 @@ impl Node {
     /// Writes its configuration.
     pub fn configure(&self, setup: &setup::Setup, places: &setup::Places) {
         setup::write(setup, places);
+        for number in 0..setup.modules {
+            let directory = setup::directory(setup, &self.bare(), number);
+            fs::create_dir_all(directory).expect("create what is replicated");
+        }
     }
 
     fn place(&self, name: &str) -> PathBuf {

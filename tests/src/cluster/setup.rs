@@ -24,12 +24,43 @@ pub struct Setup {
     pub scripted: bool,
     /// Most bytes per second of a resync.
     pub resync_max_rate: Option<&'static str>,
+    /// Modules, alike, each with a directory, an address and a port of its own.
+    pub modules: usize,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { profile: "lan", witness: false, networks: 1, max_restarts: 3, check: None, scripted: false, resync_max_rate: None }
+        Setup {
+            profile: "lan",
+            witness: false,
+            networks: 1,
+            max_restarts: 3,
+            check: None,
+            scripted: false,
+            resync_max_rate: None,
+            modules: 1,
+        }
     }
+}
+
+/// Name of module `number`.
+pub fn name(number: usize) -> String {
+    if number == 0 { MODULE.to_owned() } else { format!("{MODULE}{number}") }
+}
+
+/// What module `number` replicates, in the directory of all.
+pub fn directory(setup: &Setup, data: &Path, number: usize) -> PathBuf {
+    if setup.modules == 1 { data.to_owned() } else { data.join(name(number)) }
+}
+
+/// Where its application listens.
+pub fn port(number: usize) -> u16 {
+    PORT + number as u16
+}
+
+/// The virtual address of module `number`, after that of the first.
+pub fn address(first: Ipv4Addr, number: usize) -> Ipv4Addr {
+    Ipv4Addr::from_bits(first.to_bits() + number as u32)
 }
 
 /// Where everything is.
@@ -52,10 +83,16 @@ pub struct Places<'a> {
 
 /// Writes the configuration of a node.
 pub fn write(setup: &Setup, places: &Places) {
-    let module = places.config.join("modules").join(MODULE);
-    fs::create_dir_all(&module).expect("create the module's folder");
+    for number in 0..setup.modules {
+        write_module(setup, places, number);
+    }
     fs::write(places.config.join("cluster.toml"), cluster(setup, places)).expect("write cluster.toml");
-    fs::write(module.join("module.toml"), module_toml(setup, places)).expect("write module.toml");
+}
+
+fn write_module(setup: &Setup, places: &Places, number: usize) {
+    let module = places.config.join("modules").join(name(number));
+    fs::create_dir_all(&module).expect("create the module's folder");
+    fs::write(module.join("module.toml"), module_toml(setup, places, number)).expect("write module.toml");
     let script = format!("#!/bin/sh\n[ ! -e {}/$UNDERSTUDY_NODE.sick ]\n", places.sick.display());
     executable(&module.join("well"), &script);
     let sick = places.sick.display();
@@ -83,17 +120,18 @@ fn cluster(setup: &Setup, places: &Places) -> String {
     text
 }
 
-fn module_toml(setup: &Setup, places: &Places) -> String {
+fn module_toml(setup: &Setup, places: &Places, number: usize) -> String {
+    let (directory, port) = (directory(setup, places.data, number), port(number));
     let rate = setup.resync_max_rate.map(|rate| format!("resync_max_rate = \"{rate}\"\n")).unwrap_or_default();
     let mut text = format!(
         "schema = 1\nkind = \"mirror\"\nnodes = [\"a\", \"b\"]\n{rate}\n[[replicate]]\ndirectory = \"{}\"\n\n\
          [[virtual_ip]]\naddress = \"{}/24\"\n{}\n\
-         [application]\nrun = [\"{}\", \"till\", \"{}\", \"0.0.0.0:{PORT}\"]\nmax_restarts = {}\n",
-        places.data.display(),
-        places.address,
+         [application]\nrun = [\"{}\", \"till\", \"{}\", \"0.0.0.0:{port}\"]\nmax_restarts = {}\n",
+        directory.display(),
+        address(places.address, number),
         if setup.scripted { "script = \"move\"\n" } else { "" },
         hand().display(),
-        places.data.display(),
+        directory.display(),
         setup.max_restarts
     );
     if let Some(on_failure) = setup.check {

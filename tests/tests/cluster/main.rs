@@ -13,12 +13,14 @@ mod holder;
 mod host_gone;
 mod isolated;
 mod link_cut;
+mod many_modules;
 mod one_network_cut;
 mod paused;
 mod put_back;
 mod scripted_address;
 mod secondary_killed;
 mod swap;
+mod swapped_often;
 mod witness_away;
 
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use super::Mirror;
 use super::limits::GONE;
 use crate::engine::{Ended, Engine, EngineSpec, HELD, News, RoleSpec, SPEC_SCHEMA, View};
-use crate::failover::{Event, Phase};
+use crate::failover::{Event, Facts, Phase};
 use fsrepl::report::State;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -154,6 +154,21 @@ impl Mirror {
             News::View(view) => self.seen(*view),
             News::Ended(ended) => self.ended(ended),
         }
+    }
+
+    /// The other node's engine has come up to follow: this one need not wait for its next attempt to connect.
+    pub(super) fn dial_when_it_follows(&self, facts: &Facts) {
+        let before = self.machine.view().peer.as_ref().map(|facts| facts.state);
+        let leads = self.view.as_ref().is_some_and(|view| view.is_primary() && !view.session);
+        if !leads || facts.state != crate::failover::State::Second || before == Some(facts.state) {
+            return;
+        }
+        let (run, module) = (self.node.home.run.clone(), self.module.name.clone());
+        self.node.couriers.work(move || {
+            if let Err(why) = crate::engine::call(&run, &module, "dial", &serde_json::Value::Null) {
+                tracing::debug!(module, %why, "the engine connects in its own time");
+            }
+        });
     }
 
     fn ended(&mut self, ended: Ended) {

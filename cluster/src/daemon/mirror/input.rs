@@ -72,7 +72,10 @@ impl Mirror {
     pub(super) fn input(&mut self, input: Input) {
         match input {
             Input::Engine(number, news) => self.news(number, news),
-            Input::Peer(facts) => self.feed(Event::Peer(*facts)),
+            Input::Peer(facts) => {
+                self.dial_when_it_follows(&facts);
+                self.feed(Event::Peer(*facts));
+            }
             Input::Presence(presence) => self.feed(Event::Presence(presence)),
             Input::Steady(steady) => self.feed(Event::Steady(steady)),
             Input::App(event) => self.application(event),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// Between looks while something waits for time.
 pub const TICK: Duration = Duration::from_millis(50);
-/// Between looks while nothing does: everything that happens wakes the thread.
-pub const REST: Duration = Duration::from_millis(500);
+/// Between looks while nothing does, at least and at most: everything that happens wakes the thread. Within that, as often as the quorum is asked.
+pub const REST: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 /// After `stop` with force, an application is killed.
 pub const FORCE: Duration = Duration::from_secs(10);
 /// For an engine that holds no writes any more: it has a session to end and a file system to leave.

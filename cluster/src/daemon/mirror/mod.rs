@@ -157,7 +157,13 @@ impl Mirror {
     /// What waits for time looks often; what is at rest is woken by what happens.
     fn pause(&self) -> std::time::Duration {
         let resting = matches!(self.machine.phase(), Phase::Stopped | Phase::Second | Phase::Prim) && self.agreeing.rests();
-        if resting { limits::REST } else { limits::TICK }
+        if !resting {
+            return limits::TICK;
+        }
+        match self.node.quorum().kind() {
+            crate::quorum::Kind::None => limits::REST.1,
+            _ => self.node.cluster.profile.witness_pulse.clamp(limits::REST.0, limits::REST.1),
+        }
     }
 
     fn tick(&mut self) {
