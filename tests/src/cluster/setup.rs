@@ -5,7 +5,7 @@ use crate::lab::hand;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The words that scenarios change.
 #[derive(Clone, Debug)]

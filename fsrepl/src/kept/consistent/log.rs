@@ -413,10 +413,10 @@ mod tests {
     fn written(home: &OwnedFd) -> (Vec<Record>, u64) {
         let mut log = Log::create(home, header()).unwrap();
         let records: Vec<_> = (0..6).map(|n| Record::Data { inode: n, offset: n * 4096 }).collect();
-        records[..3].iter().for_each(|record| drop(log.add(record, &[7; 100], 1).unwrap()));
+        records[..3].iter().for_each(|record| assert!(log.add(record, &[7; 100], 1).is_ok()));
         log.flush().unwrap();
         let flushed = log.length();
-        records[3..].iter().for_each(|record| drop(log.add(record, &[9; 100], 2).unwrap()));
+        records[3..].iter().for_each(|record| assert!(log.add(record, &[9; 100], 2).is_ok()));
         (records, flushed)
     }
 
