@@ -70,6 +70,8 @@ pub struct Needs {
     pub wire: bool,
     /// No engines, whatever the columns: it brings its own servers.
     pub no_engines: bool,
+    /// The understudy binary all the same: hosts with daemons.
+    pub daemons: bool,
 }
 
 /// Directories and servers of one bench; everything ends with this value.

@@ -34,11 +34,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// The same program is the outer process, the inner one that measures, and the echo server.
+/// The same program is the outer process, the inner one that measures, the echo server, and what acts inside hosts.
 fn start() -> Result<u8> {
     let args: Vec<String> = std::env::args().collect();
     match args.get(1).map(String::as_str) {
         Some(echo::ECHO) => echo::serve(&args[2..]).map(|()| 0),
+        // Of the hosts with daemons: see `tests::hand`.
+        Some("init" | "till") => {
+            tests::hand::run(&args[1..].iter().map(String::as_str).collect::<Vec<_>>());
+            Ok(0)
+        }
         Some(sandbox::INNER) => {
             let data = args.get(2).context("the inner process wants its data directory")?;
             let options = Options::parse_from(args.iter().take(1).chain(args.iter().skip(3)));
@@ -55,7 +60,7 @@ fn outer(options: Options) -> Result<u8> {
     let loads = chosen(&options.names)?;
     let needs_engine = loads
         .iter()
-        .filter(|(_, load)| !load.needs().no_engines)
+        .filter(|(_, load)| !load.needs().no_engines || load.needs().daemons)
         .any(|(_, load)| load.columns().iter().any(|column| column.needs_engine() && options.wants(*column)));
     let binary = binary(&options)?;
     if needs_engine && !binary.exists() {
@@ -65,7 +70,7 @@ fn outer(options: Options) -> Result<u8> {
         Some(dir) => dir.clone(),
         None => beside("../bench-data")?,
     };
-    sandbox::run_inside(&dir)
+    sandbox::run_inside(&dir, &std::path::absolute(binary)?)
 }
 
 fn inner(data: &Path, mut options: Options) -> Result<u8> {

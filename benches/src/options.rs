@@ -25,9 +25,9 @@ pub struct Options {
     /// Benches to run; `all` for every one, `list` to see them.
     #[arg(required = true)]
     pub names: Vec<String>,
-    /// Rounds; every round measures all columns once, in rotating order.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub rounds: u32,
+    /// Rounds; every round measures all columns once, in rotating order. Default: 5, `failover` 50 and 3 with --quick.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: Option<u32>,
     /// Write the figures of every round here as JSON.
     #[arg(long)]
     pub json: Option<PathBuf>,

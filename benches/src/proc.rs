@@ -32,6 +32,11 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(ticks / TICKS_PER_SECOND)
 }
 
+/// Memory of `pid` in MB, what is shared counted in part.
+pub fn proportional(pid: u32) -> Result<f64> {
+    Ok(number(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?, "Pss:")? * KIB_IN_MB)
+}
+
 /// Context switches of all threads of `pid`.
 pub fn switches(pid: u32) -> Result<f64> {
     let mut sum = 0.0;

@@ -28,13 +28,12 @@ impl Machine {
         let options = &setting.options;
         let trust = if options.quick { "; quick: figures not to be trusted" } else { "" };
         format!(
-            "kernel {}, {} CPU{}, regime {}, {} rounds{trust}\n\
+            "kernel {}, {} CPU{}, regime {}{trust}\n\
              readings: median (min–max) of rounds; ratios: median (min–max) of the rounds' ratios\n",
             self.kernel,
             self.cpus,
             if self.cpus == 1 { "" } else { "s" },
             regime(setting),
-            options.rounds,
         )
     }
 
@@ -54,7 +53,7 @@ fn regime(setting: &Setting) -> String {
 
 /// One bench as a table: the readings, what they are to the plain directory, and the aims.
 pub fn table(name: &str, load: &dyn Load, series: &Series, setting: &Setting) -> String {
-    let mut out = format!("\n{name} — {}\n", load.about());
+    let mut out = format!("\n{name} — {}\n{} rounds\n", load.about(), series.len());
     for metric in load.metrics() {
         out += &rows(metric, series);
     }
@@ -93,14 +92,15 @@ fn aim_line(aim: &Aim, series: &Series) -> String {
     match Summary::of(&series.ratios(aim.metric, aim.column, aim.reference)) {
         None => format!("aim: {}, {what} {bound}: not measured", aim.metric),
         Some(summary) => {
-            let reached = if aim.bound.holds(summary.median) { "yes" } else { "no" };
-            format!("aim: {}, {what} = {}, {bound}: reached {reached}", aim.metric, range(summary))
+            let reached = if aim.bound.holds(aim.of(summary)) { "yes" } else { "no" };
+            format!("aim: {}, {what} = {}, {}{bound}: reached {reached}", aim.metric, range(summary), if aim.tail { "p95 " } else { "" })
         }
     }
 }
 
 fn range(summary: Summary) -> String {
-    format!("{} ({}–{})", figure(summary.median), figure(summary.min), figure(summary.max))
+    let tail = summary.p95.map_or_else(String::new, |p95| format!(", p95 {}", figure(p95)));
+    format!("{} ({}–{}{tail})", figure(summary.median), figure(summary.min), figure(summary.max))
 }
 
 /// Three significant digits.
@@ -130,7 +130,7 @@ pub fn bench_json(name: &str, load: &dyn Load, series: &Series, setting: &Settin
         })
         .collect();
     let aims: Vec<Value> = load.aims().iter().filter(|aim| aim.applies(setting.options.regime)).map(|aim| aim_json(aim, series)).collect();
-    json!({ "name": name, "about": load.about(), "metrics": metrics, "aims": aims })
+    json!({ "name": name, "about": load.about(), "rounds": series.len(), "metrics": metrics, "aims": aims })
 }
 
 fn aim_json(aim: &Aim, series: &Series) -> Value {
@@ -145,7 +145,7 @@ fn aim_json(aim: &Aim, series: &Series) -> Value {
     };
     json!({
         "metric": aim.metric, "column": aim.column, "reference": reference, "comparison": comparison,
-        "bound": bound, "ratio": ratio, "reached": ratio.map(|summary| aim.bound.holds(summary.median)),
+        "bound": bound, "ratio": ratio, "statistic": if aim.tail { "p95" } else { "median" }, "reached": ratio.map(|summary| aim.bound.holds(aim.of(summary))),
     })
 }
 

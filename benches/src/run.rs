@@ -14,7 +14,7 @@ pub fn columns(load: &dyn Load, setting: &Setting) -> Vec<Column> {
 pub fn measure(name: &str, load: &mut dyn Load, setting: &Setting) -> Result<Series> {
     let columns = columns(load, setting);
     let mut rig = Rig::new(setting, name, &columns, load.needs())?;
-    let count = setting.options.rounds.min(load.most_rounds());
+    let count = setting.options.rounds.unwrap_or_else(|| load.rounds(setting.options.quick)).min(load.most_rounds());
     let series = rounds(name, load, &mut rig, &columns, count);
     load.finish();
     series

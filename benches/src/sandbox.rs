@@ -59,7 +59,7 @@ fn remove_stale(parent: &Path) -> Result<()> {
 }
 
 /// The outer process: runs the inner one with the same arguments and cleans up after it.
-pub fn run_inside(parent: &Path) -> Result<u8> {
+pub fn run_inside(parent: &Path, binary: &Path) -> Result<u8> {
     if !rustix::process::getuid().is_root() {
         bail!("namespaces and mounts need root: run it as root");
     }
@@ -71,6 +71,10 @@ pub fn run_inside(parent: &Path) -> Result<u8> {
         .arg(INNER)
         .arg(&run.path)
         .args(std::env::args_os().skip(1))
+        // For the hosts with daemons.
+        .env("UNDERSTUDY_TEST_DIR", run.path.join("hosts"))
+        .env("UNDERSTUDY_HAND", std::env::current_exe()?)
+        .env("UNDERSTUDY_BIN", binary)
         .stdin(Stdio::piped())
         .spawn()
         .context("cannot start `unshare`: install util-linux")?;

@@ -63,12 +63,24 @@ pub struct Aim {
     pub bound: Bound,
     /// In which regimes; empty means all.
     pub regimes: &'static [Regime],
+    /// Of the 95th percentile of the rounds, not of their median.
+    pub tail: bool,
 }
 
 impl Aim {
     /// An aim for our column that holds in every regime.
     pub const fn ours(metric: &'static str, reference: Reference, bound: Bound) -> Aim {
-        Aim { metric, column: Column::Ours, reference, bound, regimes: &[] }
+        Aim { metric, column: Column::Ours, reference, bound, regimes: &[], tail: false }
+    }
+
+    /// The same for the 95th percentile of our reading.
+    pub const fn tail(metric: &'static str, bound: Bound) -> Aim {
+        Aim { tail: true, ..Aim::ours(metric, Reference::Itself, bound) }
+    }
+
+    /// What of the rounds is held against it.
+    pub fn of(&self, summary: Summary) -> f64 {
+        if self.tail { summary.p95.unwrap_or(summary.max) } else { summary.median }
     }
 
     /// Whether the aim speaks about `regime`.
@@ -76,6 +88,9 @@ impl Aim {
         self.regimes.is_empty() || self.regimes.contains(&regime)
     }
 }
+
+/// Of fewer rounds the 95th percentile is just the largest.
+const TAIL_FROM: usize = 20;
 
 /// Median and range of one series.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
@@ -86,6 +101,9 @@ pub struct Summary {
     pub min: f64,
     /// Largest.
     pub max: f64,
+    /// Not exceeded by 95 of 100; there from 20 rounds on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p95: Option<f64>,
 }
 
 impl Summary {
@@ -96,7 +114,9 @@ impl Summary {
         let (min, max) = (*sorted.first()?, *sorted.last()?);
         let mid = sorted.len() / 2;
         let median = if sorted.len() % 2 == 1 { sorted[mid] } else { (sorted[mid - 1] + sorted[mid]) / 2.0 };
-        Some(Summary { median, min, max })
+        let rank = (sorted.len() * 95).div_ceil(100);
+        let p95 = (sorted.len() >= TAIL_FROM).then(|| sorted[rank - 1]);
+        Some(Summary { median, min, max, p95 })
     }
 }
 
@@ -107,6 +127,11 @@ pub struct Series {
 }
 
 impl Series {
+    /// Rounds so far.
+    pub fn len(&self) -> usize {
+        self.rounds.len()
+    }
+
     /// Adds a finished round.
     pub fn push(&mut self, round: Round) {
         self.rounds.push(round);
@@ -152,7 +177,7 @@ mod tests {
             series.push(round(plain, ours));
         }
         let ratios = series.ratios("rate", Column::Ours, Reference::To(Column::Plain));
-        assert_eq!(Summary::of(&ratios), Some(Summary { median: 0.5, min: 0.4, max: 0.6 }));
+        assert_eq!(Summary::of(&ratios), Some(Summary { median: 0.5, min: 0.4, max: 0.6, p95: None }));
     }
 
     #[test]
@@ -168,6 +193,12 @@ mod tests {
     fn the_median_of_an_even_number_lies_between() {
         assert_eq!(Summary::of(&[4.0, 1.0, 2.0, 3.0]).map(|s| s.median), Some(2.5));
         assert_eq!(Summary::of(&[]), None);
+    }
+
+    #[test]
+    fn the_tail_is_what_95_of_100_do_not_exceed() {
+        let rounds = |n: u32| Summary::of(&(1..=n).map(f64::from).collect::<Vec<_>>()).and_then(|s| s.p95);
+        assert_eq!((rounds(19), rounds(20), rounds(50), rounds(100)), (None, Some(19.0), Some(48.0), Some(95.0)));
     }
 
     #[test]

@@ -237,6 +237,10 @@ pub struct ReceiveArgs {
     /// Give up data in DIR that is no replica of the sender's; without it such a DIR is refused
     #[arg(long)]
     pub discard_local: bool,
+    /// Bytes that the state before a resync may take while the resync runs, 0 to keep none of it [default: half of
+    /// what is free]
+    #[arg(long, value_name = "SIZE", value_parser = budget)]
+    pub keep_budget: Option<u64>,
     /// Silence after which the other server counts as lost
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub peer_timeout: Duration,
@@ -326,14 +330,25 @@ Examples:
   Remove a kept tree for good:                   understudy kept data remove 20260102T030405Z-0a1b2c3d
 
 A kept tree lies in DIR/.understudy/kept/ID/tree on the server that gave its changes up; copy out of it
-what you need. While DIR is mounted, `understudy kept` says where it can be read.";
+what you need. While DIR is mounted, `understudy kept` says where it can be read.
+
+  Put back what a copy was before a resync that is cut off for good: understudy kept data restore
+
+While a resync makes a copy that was whole into a newer one, what it changes is saved. When the other server
+is lost before the end, the copy can be made again what it was: outdated, but whole.";
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = KEPT_EXAMPLES)]
 pub struct KeptArgs {
-    /// The replica [default: all of this server], then `remove ID` to remove one
-    #[arg(value_name = "[NAME] [remove ID", num_args = 0..=3)]
+    /// The replica [default: all of this server], then `remove ID` to remove one, or `restore`
+    #[arg(value_name = "[NAME] [remove ID | restore", num_args = 0..=3)]
     pub words: Vec<String>,
+    /// `restore`: on this node [default: this one]
+    #[arg(long, value_name = "NODE")]
+    pub node: Option<String>,
+    /// `restore`: only say whether it can be done
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 const WITNESS_EXAMPLES: &str = "\
@@ -521,6 +536,15 @@ fn rate(word: &str) -> Result<u64, String> {
     match bytes {
         Some(bytes) if bytes > 0 => Ok(bytes),
         _ => Err("expected a size a second, such as 50MiB/s, 800kB/s or 1GB/s".into()),
+    }
+}
+
+/// As [`rate`], of something that is not by time, and may be nothing.
+fn budget(word: &str) -> Result<u64, String> {
+    match word.trim() {
+        "0" | "0B" => Ok(0),
+        word if word.ends_with("/s") => Err("expected a size, such as 10GiB or 500MB, or 0".into()),
+        word => rate(word).map_err(|_| "expected a size, such as 10GiB or 500MB, or 0".into()),
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Module {
     pub virtual_ips: Vec<Address>,
     #[serde(deserialize_with = "none_is_empty")]
     pub kept: Vec<Value>,
+    /// The state from before a resync, of the answering node.
+    pub consistent: Value,
     #[serde(deserialize_with = "none_is_empty")]
     pub checks: Vec<Check>,
     /// Automatic failover is on.

@@ -118,6 +118,22 @@ pub fn kept(tree: &Value) -> String {
     finish(&lines)
 }
 
+/// The state from before a resync, of the replica `name`.
+pub fn consistent(name: &str, state: &Value) -> String {
+    let when = text(state, "since").unwrap_or_else(|| "?".into());
+    let mut lines = vec![format!("{name}  state of before the resync")];
+    lines.push(row("kept", &when));
+    match text(state, "reason") {
+        Some(why) => lines.push(row("given up", &why)),
+        None => {
+            let used = state["bytes"].as_u64().map(|used| format!("{} of ", bytes(used))).unwrap_or_default();
+            lines.push(row("may take", &format!("{used}{}", bytes(number(state, "budget_bytes")))));
+            lines.push(row("back", &format!("`understudy kept {name} restore`, when the resync is cut off for good")));
+        }
+    }
+    finish(&lines)
+}
+
 fn finish(lines: &[String]) -> String {
     lines.iter().map(|line| one_line(line) + "\n").collect()
 }

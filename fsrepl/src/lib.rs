@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod arbiter;
+pub mod bell;
 pub mod fuse;
 pub mod id;
 pub mod journal;

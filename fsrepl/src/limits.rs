@@ -20,6 +20,10 @@ pub const OPEN_OBJECTS: usize = 8192;
 pub const KERNEL_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Age at which a modification time decided in memory is written to the file.
 pub const LAZY_TIMES: Duration = Duration::from_millis(250);
+/// The same while nothing is written: the first time after a rest may wait so long.
+pub const IDLE_TIMES: Duration = Duration::from_secs(1);
+/// Between looks whether somebody has unmounted the directory.
+pub const MOUNT_LOOK: Duration = Duration::from_secs(3);
 /// Block of a compare.
 pub const COMPARE_BLOCK: usize = 64 * 1024;
 /// Part of such a block: the smallest piece that travels when content differs.
@@ -190,6 +194,18 @@ pub const KEPT_SHARE: u64 = 2;
 pub const KEPT_MANIFEST: u64 = 1024 * 1024;
 /// Directories named in a manifest.
 pub const KEPT_DIRECTORIES: usize = 1000;
+
+/// Bytes of one record of the undo log without saved content: all extended attributes of an object, as Linux bounds them.
+pub const CONSISTENT_BODY: usize = 8 * 1024 * 1024;
+/// Names, attributes and pieces of content that are saved before the last consistent state is given up: what is
+/// remembered of each takes memory.
+pub const CONSISTENT_RECORDS: usize = 1_000_000;
+/// Content is saved in blocks of this size.
+pub const CONSISTENT_BLOCK: u64 = 4096;
+/// Saved content that waits at most for a flush.
+pub const CONSISTENT_BATCH: u64 = 8 * 1024 * 1024;
+/// A torn end of the undo log is shorter than this.
+pub const CONSISTENT_TORN: u64 = 64 * 1024 * 1024;
 
 // The table of objects.
 

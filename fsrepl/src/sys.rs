@@ -102,9 +102,26 @@ pub fn name_to_handle(dir: BorrowedFd<'_>, name: &CStr) -> Sys<Handle> {
     Ok(Handle::from_raw(&raw))
 }
 
+/// Attempts to open what is in the making, half of them a millisecond apart.
+const IN_THE_MAKING: u32 = 200;
+
 /// Opens what `handle` names, on the file system of `mount` (not an O_PATH descriptor). Needs
 /// CAP_DAC_READ_SEARCH in effect. ESTALE when the inode is gone.
+///
+/// While the number of a removed inode is being used again, the kernel says ENOMEM: it finds an inode in the making and takes that
+/// for none (`iget_locked`). That passes within microseconds; an ENOMEM that stays is one.
 pub fn open_by_handle(mount: BorrowedFd<'_>, handle: &Handle, flags: libc::c_int) -> Sys<OwnedFd> {
+    for attempt in 0..IN_THE_MAKING {
+        match open_by_handle_once(mount, handle, flags) {
+            Err(Errno::NOMEM) if attempt < IN_THE_MAKING / 2 => std::thread::yield_now(),
+            Err(Errno::NOMEM) => std::thread::sleep(std::time::Duration::from_millis(1)),
+            other => return other,
+        }
+    }
+    open_by_handle_once(mount, handle, flags)
+}
+
+fn open_by_handle_once(mount: BorrowedFd<'_>, handle: &Handle, flags: libc::c_int) -> Sys<OwnedFd> {
     let mut raw = handle.to_raw();
     // SAFETY: `raw` has the layout of struct file_handle and its `handle_bytes` lie inside it.
     let fd = unsafe { libc::syscall(libc::SYS_open_by_handle_at, mount.as_raw_fd(), &raw mut raw, flags | libc::O_CLOEXEC) };
@@ -343,6 +360,38 @@ mod tests {
             let mut text = String::new();
             file.read_to_string(&mut text).unwrap();
             assert_eq!(text, "content");
+        });
+    }
+
+    /// Inode numbers are used again: opening by the handle of what was removed meets the making of something new.
+    #[test]
+    fn a_handle_of_the_past_is_stale_and_nothing_else() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = std::fs::File::open(temp.path()).unwrap();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let last = std::sync::Mutex::new(None);
+        std::thread::scope(|threads| {
+            for worker in 0..2 {
+                let (root, temp, over, last) = (&root, &temp, &over, &last);
+                threads.spawn(move || {
+                    for round in 0..20_000 {
+                        let path = temp.path().join(format!("{worker}-{round}"));
+                        std::fs::write(&path, "").unwrap();
+                        let name = std::ffi::CString::new(path.file_name().unwrap().as_encoded_bytes()).unwrap();
+                        let handle = name_to_handle(root.as_fd(), &name).unwrap();
+                        std::fs::remove_file(&path).unwrap();
+                        *last.lock().unwrap() = Some(handle);
+                    }
+                    over.store(true, std::sync::atomic::Ordering::SeqCst);
+                });
+            }
+            while !over.load(std::sync::atomic::Ordering::SeqCst) {
+                let Some(handle) = last.lock().unwrap().clone() else { continue };
+                match open_by_handle(root.as_fd(), &handle, libc::O_RDWR) {
+                    Ok(_) | Err(Errno::STALE) => {}
+                    Err(other) => panic!("{other}"),
+                }
+            }
         });
     }
 }

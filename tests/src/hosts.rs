@@ -44,7 +44,7 @@ impl Lab {
         fs::create_dir_all(&dir).expect("create the host's directory");
         let log = fs::File::create(self.dir.join(format!("{name}-host.log"))).expect("create the host's log");
         let mut unshare = Command::new("unshare")
-            .args(["--net", "--mount", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"])
+            .args(["--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc"])
             .arg(hand())
             .arg("init")
             .arg(format!("us-{}-{name}", short(&self.id)))
@@ -112,7 +112,7 @@ impl Host {
     /// A command that will run inside this host.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["--target", &self.init.to_string(), "--net", "--mount", "--pid", "--uts", "--"]).arg(program);
+        command.args(["--target", &self.init.to_string(), "--net", "--mount", "--pid", "--ipc", "--uts", "--"]).arg(program);
         command
     }
 

@@ -96,7 +96,8 @@ impl Lab {
         }
     }
 
-    fn print_logs(&self) {
+    /// The end of every log, on standard error.
+    pub fn print_logs(&self) {
         let below = fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|entry| entry.path().join("run"));
         for directory in std::iter::once(self.dir.clone()).chain(below) {
             print_logs_in(&directory);
@@ -171,7 +172,9 @@ pub fn understudy() -> &'static Path {
         }
         // `cargo test` builds a package's binaries for that package's own tests only.
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "cli", "--bin", "understudy"]);
+        // Tests of the command line are built with it; for the whole workspace, because a package alone would be built with other
+        // features, and all it needs once more.
+        build.args(["test", "--quiet", "--workspace", "--no-run", "--test", "exit_codes"]);
         build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
         if !cfg!(debug_assertions) {
             build.arg("--release");
@@ -183,9 +186,9 @@ pub fn understudy() -> &'static Path {
     })
 }
 
-/// The helper that acts inside hosts (`src/bin/hand.rs`).
+/// What acts inside hosts (`hand.rs`): `UNDERSTUDY_HAND`, or the program beside this one.
 pub fn hand() -> PathBuf {
-    built_beside().join("hand")
+    std::env::var_os("UNDERSTUDY_HAND").map_or_else(|| built_beside().join("hand"), PathBuf::from)
 }
 
 /// A tool that `tests/setup` built.

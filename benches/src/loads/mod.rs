@@ -1,9 +1,11 @@
 //! The loads: one bench a file.
 
 mod create;
+mod failover;
 mod farm;
 mod fdatasync;
 mod files;
+mod idle;
 mod memory;
 mod pgbench;
 mod read;
@@ -13,6 +15,7 @@ mod resync_first;
 mod resync_rename;
 mod rtt;
 mod seqwrite;
+mod together;
 mod tree;
 mod write4k;
 mod writers4;
@@ -34,6 +37,10 @@ pub trait Load {
     /// What it needs besides directories.
     fn needs(&self) -> Needs {
         Needs::default()
+    }
+    /// Rounds where the command line names no number.
+    fn rounds(&self, _quick: bool) -> u32 {
+        5
     }
     /// Rounds it makes at most: some are too long, and have no ratio, to be repeated.
     fn most_rounds(&self) -> u32 {
@@ -70,5 +77,8 @@ pub fn all() -> Vec<(&'static str, Box<dyn Load>)> {
         ("resync-rename", Box::new(resync_rename::Rename)),
         ("resync-first", Box::new(resync_first::First)),
         ("farm", Box::new(farm::FarmLoad::default())),
+        ("failover", Box::new(failover::Failover::default())),
+        ("idle", Box::new(idle::Idle::default())),
+        ("together", Box::new(together::Together::default())),
     ]
 }

@@ -10,18 +10,21 @@ use std::time::Duration;
 
 /// Removing a tree takes as long as its files.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Putting a state back takes as long as what the resync had changed.
+const PUT_BACK: Duration = Duration::from_secs(3600);
 
 pub fn run(args: &KeptArgs, global: &Global) -> Outcome {
     let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
     match words[..] {
         [] => list(None, global),
+        [name, "restore"] => restore(name, args, global),
         ["remove", id] => remove(None, id, global),
         [name] if name != "remove" => list(Some(name), global),
         [name, "remove", id] => remove(Some(name), id, global),
         _ => Err(Failure::new(
             FailureKind::Usage,
             "cannot tell what to do",
-            "`kept` takes a replica's name, and `remove` with the id of a kept tree",
+            "`kept` takes a replica's name, and `remove` with the id of a kept tree, or `restore`",
             "see `understudy kept --help`",
         )),
     }
@@ -59,6 +62,7 @@ impl Keeper {
         }
     }
 
+    /// What is kept there: the trees, and the state from before a resync.
     fn trees(&self, global: &Global) -> Result<Vec<Value>, Failure> {
         let answer = self.ask("kept", &Value::Null, global)?;
         let mut trees = answer["kept"].as_array().cloned().unwrap_or_default();
@@ -131,11 +135,76 @@ fn look(name: Option<&str>, global: &Global) -> Result<Vec<(Keeper, Vec<Value>)>
     }
 }
 
-fn list(name: Option<&str>, global: &Global) -> Outcome {
-    let all: Vec<Value> = look(name, global)?.into_iter().flat_map(|(_, trees)| trees).collect();
+/// States from before a resync on this node: of its modules, whether an engine runs or not, and of other engines.
+fn states(name: Option<&str>, global: &Global) -> Vec<Value> {
+    let modules = node::status(global, None).map_or_else(|_| Vec::new(), |(_, cluster)| cluster.modules);
+    let is_module = |name: &str| modules.iter().any(|module| module.name == name);
+    let running = engine::list(&global.run).unwrap_or_default();
+    let wanted = |one: &str| name.is_none_or(|name| name == one || names::running(name, &running) == one);
+    let engines = running.iter().filter(|name| !is_module(name) && wanted(name)).map(|name| {
+        let answer = engine::ask(&global.run, name, "kept", &Value::Null, PATIENCE).unwrap_or_default();
+        (name.clone(), answer["consistent"].clone())
+    });
+    let of_modules = modules.iter().filter(|module| wanted(&module.name)).map(|module| (module.name.clone(), module.consistent.clone()));
+    let mut all = Vec::new();
+    for (name, mut state) in of_modules.chain(engines).filter(|(_, state)| state.is_object()) {
+        state["module"] = json!(name);
+        all.push(state);
+    }
+    all
+}
+
+/// Puts the state from before an unfinished resync back.
+fn restore(name: &str, args: &KeptArgs, global: &Global) -> Outcome {
+    let module = match node::status(global, None) {
+        Ok((_, cluster)) => cluster.modules.iter().any(|module| module.name == name && module.is_mirror()),
+        Err(failure) if node::is_away(&failure) => false,
+        Err(failure) => return Err(failure),
+    };
+    let answer = if module {
+        let asked = json!({ "module": name, "node": args.node, "dry_run": args.dry_run });
+        node::ask(global, "put-back", &asked, PUT_BACK)?
+    } else {
+        let running = engine::list(&global.run)?;
+        engine::ask(&global.run, &names::running(name, &running), "kept-restore", &json!({ "dry_run": args.dry_run }), PUT_BACK)?
+    };
     if global.json {
-        output::line(&json!({"schema": output::SCHEMA, "kept": all}).to_string());
-    } else if all.is_empty() {
+        output::line(&answer.to_string());
+    } else if args.dry_run {
+        output::line(&format!("the state of {name} from before the resync can be put back; nothing was changed"));
+    } else {
+        let done = |key: &str| answer["put_back"][key].as_u64().unwrap_or_default();
+        let text = format!(
+            "{name} is what it was before the resync: {} names and {} objects put back, {} of content. It is outdated; `understudy promote {name} \
+             --accept outdated` serves from it",
+            done("names"),
+            done("objects"),
+            render::bytes(done("bytes")),
+        );
+        output::line(&text);
+    }
+    Ok(())
+}
+
+fn list(name: Option<&str>, global: &Global) -> Outcome {
+    let states = states(name, global);
+    let found = match look(name, global) {
+        // No engine, and yet something to tell.
+        Err(_) if !states.is_empty() => Vec::new(),
+        other => other?,
+    };
+    let all: Vec<Value> = found.into_iter().flat_map(|(_, trees)| trees).collect();
+    if global.json {
+        output::line(&json!({"schema": output::SCHEMA, "kept": all, "consistent": states}).to_string());
+        return Ok(());
+    }
+    for state in &states {
+        output::text(&render::consistent(state["module"].as_str().unwrap_or("?"), state));
+    }
+    if all.is_empty() && !states.is_empty() {
+        return Ok(());
+    }
+    if all.is_empty() {
         output::line("nothing is kept");
     } else {
         all.iter().for_each(|tree| output::text(&render::kept(tree)));

@@ -18,6 +18,7 @@ fn options(args: &ReceiveArgs, global: &Global) -> Result<ReceiveOptions, Failur
         auth: engine::auth(args.key.as_deref())?,
         discard_local: args.discard_local,
         peer_timeout: args.peer_timeout,
+        keep_budget: args.keep_budget,
         places: global.places(),
     })
 }

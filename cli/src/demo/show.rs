@@ -142,7 +142,7 @@ const START: &str = "  A    scp -rp /etc/understudy 10.0.0.2:/etc/
   A    scp -p /etc/understudy/witness.key 10.0.0.9:/etc/understudy/witness/
   W    understudy witness --listen 10.0.0.9:7409 --keys /etc/understudy/witness
   A,B  understudy daemon
-  A    understudy start app
+  A    understudy start app --no-wait
   A    understudy promote app --accept first      A has the good data; now pull A's plug";
 
 /// For people.

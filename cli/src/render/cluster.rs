@@ -124,6 +124,7 @@ fn more(module: &Module) -> Vec<String> {
         lines.push(format!("  checks   {}", words.join(", ")));
     }
     lines.extend(module.kept.iter().map(kept));
+    lines.extend(consistent(&module.consistent));
     lines.extend(farm(module));
     lines
 }
@@ -140,6 +141,13 @@ fn kept(tree: &Value) -> String {
     let word = |key: &str| tree[key].as_str().unwrap_or("?");
     let size = tree["bytes"].as_u64().map(|count| format!(", {}", bytes(count))).unwrap_or_default();
     format!("  kept     {} of {}{size}: {}", word("id"), word("time"), word("path"))
+}
+
+/// The state from before a resync that runs here or was cut off.
+fn consistent(state: &Value) -> Option<String> {
+    let since = state["since"].as_str()?;
+    let word = state["reason"].as_str().map_or_else(|| "is kept".to_owned(), |why| format!("was given up: {why}"));
+    Some(format!("  before   the state of before the resync, of {since}, {word}"))
 }
 
 /// The share of each server.

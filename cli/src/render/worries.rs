@@ -79,6 +79,9 @@ fn of_module(module: &Module, found: &mut Worries) {
         let trees = if count == 1 { "tree" } else { "trees" };
         found.warn(format!("{count} {trees} of changes that lost are kept of {name}: `understudy kept {name}`"));
     }
+    if let Some(why) = module.consistent["reason"].as_str() {
+        found.warn(format!("the state of {name} from before the resync is not kept any more: {why}"));
+    }
     if let Some(trouble) = module.farm["trouble"].as_str() {
         found.warn(format!("the farm {name} has trouble: {trouble}"));
     }

@@ -214,6 +214,10 @@ fn handle(directory: &Path) -> std::io::Result<()> {
 
 fn virtual_ips(module: &Module, interfaces: &[Interface], findings: &mut Findings<'_>) {
     for ip in &module.virtual_ips {
+        if let Some(script) = &ip.script {
+            executable(&script.file, findings);
+            continue;
+        }
         match &ip.interface {
             Some(name) if !system::has_interface(name) => {
                 findings.error(
@@ -224,6 +228,12 @@ fn virtual_ips(module: &Module, interfaces: &[Interface], findings: &mut Finding
             Some(_) => {}
             None => by_subnet(ip.address, ip.prefix, interfaces, findings),
         }
+    }
+}
+
+fn executable(script: &Path, findings: &mut Findings<'_>) {
+    if let Some(why) = system::not_executable(script) {
+        findings.error(format!("{} {why}", script.display()), format!("chmod 755 {}", script.display()));
     }
 }
 
@@ -259,9 +269,7 @@ fn application(module: &Module, findings: &mut Findings<'_>) {
         }
         Some(Launch::Scripts { start, stop }) => {
             for script in [start, stop] {
-                if let Some(why) = system::not_executable(script) {
-                    findings.error(format!("{} {why}", script.display()), format!("chmod 755 {}", script.display()));
-                }
+                executable(script, findings);
             }
             None
         }

@@ -26,6 +26,8 @@ pub const LABEL: usize = 128;
 pub const INTERFACE: usize = 15;
 /// Longest time: sums and multiples of times must not overflow.
 pub const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+/// How long a script may take to move an address.
+pub const ADDRESS_SCRIPT: Duration = Duration::from_secs(30);
 /// Weight of a farm's node.
 pub const WEIGHT: u32 = 1000;
 /// Checks in a row that `rise` and `fall` may ask for.

@@ -20,8 +20,8 @@ mod words;
 pub use cluster::{Cluster, Fence, Http, Network, Node, Notify, Ports, Quorum, Tls};
 pub use load::{load_all, load_cluster, load_module};
 pub use module::{
-    Affinity, Application, Balance, Boot, Check, CheckKind, Farm, Launch, LostAddress, Module, ModuleKind, OnFailure, Protocol, Replicate,
-    Timing, VirtualIp,
+    AddressScript, Affinity, Application, Balance, Boot, Check, CheckKind, Farm, Launch, LostAddress, Module, ModuleKind, OnFailure,
+    Protocol, Replicate, Timing, VirtualIp,
 };
 pub use problem::Problem;
 pub use words::is_name;

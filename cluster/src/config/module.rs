@@ -32,6 +32,8 @@ pub struct Module {
     pub replicate: Vec<Replicate>,
     /// Most bytes per second of a resync; none: what link and disks leave.
     pub resync_max_rate: Option<u64>,
+    /// Bytes that the last consistent state of a secondary may take while its resync runs; 0 for none, none for the usual.
+    pub keep_budget: Option<u64>,
     /// Keep a CPU's sleep states out of the write path.
     pub low_latency: bool,
     /// A primary that lost its memory in sync starts without its peer (see the failover document).
@@ -112,6 +114,17 @@ pub struct VirtualIp {
     pub on_loss: LostAddress,
     /// TCP connections to it are reset when it is given up.
     pub reset_connections: bool,
+    /// Moves it (a cloud's route, an elastic address) in place of an interface of this node.
+    pub script: Option<AddressScript>,
+}
+
+/// What moves an address that is on no interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressScript {
+    /// The executable.
+    pub file: PathBuf,
+    /// Killed when it takes longer.
+    pub timeout: Duration,
 }
 
 /// What the loss of an address means.

@@ -112,6 +112,7 @@ pub fn changes(old: &Module, new: &Module) -> Vec<Change> {
     all.value("depends_on", &old.depends_on, &new.depends_on, Now);
     all.value("ack", &old.ack, &new.ack, AfterSwap);
     all.option("resync_max_rate", &old.resync_max_rate, &new.resync_max_rate, AfterSwap);
+    all.option("keep_budget", &old.keep_budget, &new.keep_budget, AfterSwap);
     all.value("low_latency", &old.low_latency, &new.low_latency, AfterSwap);
     all.value("start_after_power_cut", &old.start_after_power_cut, &new.start_after_power_cut, Now);
     replicate(&mut all, old, new);

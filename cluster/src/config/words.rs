@@ -39,6 +39,14 @@ pub(super) fn rate(word: &str) -> Option<u64> {
     size(word.trim().strip_suffix("/s")?)
 }
 
+/// What a budget is told as.
+pub(super) const BUDGET: &str = "bytes with their unit, such as \"10GiB\", or \"0B\" for none";
+
+/// Bytes that may be used; none of them with `0B`.
+pub(super) fn budget(word: &str) -> Option<u64> {
+    if word.trim() == "0B" { Some(0) } else { size(word) }
+}
+
 /// Bytes: a number and one of B, kB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (powers of 1024).
 fn size(word: &str) -> Option<u64> {
     let word = word.trim();
@@ -145,6 +153,12 @@ mod tests {
         for word in ["", "100", "100MiB", "MiB/s", "0MB/s", "1.5MB/s", "-1MB/s", "99999999999TiB/s", "5mb/s", "é/s"] {
             assert_eq!(rate(word), None, "{word}");
         }
+    }
+
+    #[test]
+    fn budgets() {
+        assert_eq!((budget("10GiB"), budget("0B"), budget("5 MB")), (Some(10 << 30), Some(0), Some(5_000_000)));
+        assert!(["", "0", "10", "1GiB/s", "-1B"].iter().all(|word| budget(word).is_none()));
     }
 
     #[test]

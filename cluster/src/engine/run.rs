@@ -104,6 +104,7 @@ fn secondary(spec: &EngineSpec, auth: Auth, places: Places, discard: bool) -> Re
         name: spec.name().to_owned(),
         discard_local: discard,
         peer_timeout: spec.profile.degrade,
+        keep_budget: spec.keep_budget,
         places,
     }
 }

@@ -53,6 +53,9 @@ pub struct EngineSpec {
     pub low_latency: bool,
     /// Most bytes per second of a resync.
     pub resync_max_rate: Option<u64>,
+    /// Bytes that the last consistent state may take while a resync runs here.
+    #[serde(default)]
+    pub keep_budget: Option<u64>,
     /// What it is started as.
     pub role: RoleSpec,
 }

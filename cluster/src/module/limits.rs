@@ -15,7 +15,7 @@ pub const OUTPUT_CHUNKS: u32 = 64;
 /// Shortest nap between looks for output; it doubles while nothing comes.
 pub const OUTPUT_NAP: Duration = Duration::from_millis(20);
 /// Longest nap between looks for output: so late may a line be in the log.
-pub const OUTPUT_NAP_MAX: Duration = Duration::from_millis(500);
+pub const OUTPUT_NAP_MAX: Duration = Duration::from_secs(2);
 
 /// A program in the foreground that lives for so long has started.
 pub const SETTLE: Duration = Duration::from_millis(250);

@@ -9,7 +9,7 @@ use crate::objects::{Entry, Kind, Live, Objects, set_mtime};
 use crate::op::{self, Create, Fallocate, Flags, Name, Rename, SetAttr, Xattr, kind};
 use crate::sys::{self, Sys, cstr};
 use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, RenameFlags};
+use rustix::fs::{AtFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -99,6 +99,7 @@ pub fn apply(objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError
 fn write(objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError> {
     let live = told("write", objects.live(op.object))?;
     let fd = told("write", live.for_writing())?;
+    told("keep", objects.before_content(&*live, op.offset, op.offset + op.payload.len() as u64))?;
     let mut done = 0;
     while done < op.payload.len() {
         match rustix::io::pwrite(fd, &op.payload[done..], op.offset + done as u64) {
@@ -119,6 +120,10 @@ fn fallocate(objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError
     let length = body::<Fallocate>(op)?.length;
     let live = told("fallocate", objects.live(op.object))?;
     let fd = told("fallocate", live.for_writing())?;
+    // What is collapsed or inserted moves everything behind it.
+    let shifts = op.aux as i32 & (libc::FALLOC_FL_COLLAPSE_RANGE | libc::FALLOC_FL_INSERT_RANGE) != 0;
+    let to = if shifts { u64::MAX } else { op.offset.saturating_add(length) };
+    told("keep", objects.before_content(&*live, op.offset, to))?;
     told("fallocate", sys::fallocate(fd, op.aux as i32, op.offset, length))?;
     if op.mtime != Stamp::default() {
         objects.times.set(op.object, op.mtime);
@@ -134,8 +139,10 @@ pub(crate) fn make_new(objects: &Objects, dir: &Live, id: ObjectId, create: &Cre
     identity::umask(mask);
     let target = create.target.as_ref().map(|target| OsStr::from_bytes(target));
     let new = New { parent: create.parent, name: OsStr::from_bytes(&create.name), mode: asked, umask: mask, rdev: create.rdev, target };
+    told("keep", objects.before_name(dir, &path))?;
     let fd = told("create", make(dir, &path, &new))?;
     let stat = told("create", rustix::fs::statat(&fd, c"", AtFlags::EMPTY_PATH))?;
+    objects.born(stat.st_ino);
     told("create", own(fd.as_fd(), &stat, create.uid, create.gid, create.mode))?;
     let handle = told("create", sys::name_to_handle(fd.as_fd(), c""))?;
     objects.table.insert(id, Entry::new(handle, &stat, create.parent));
@@ -170,6 +177,7 @@ fn link(objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError> {
 /// Another name for a known object.
 pub(crate) fn link_into(objects: &Objects, id: ObjectId, dir: &Live, path: &CString) -> Result<(), ApplyError> {
     let object = told("link", objects.any_fd(id))?;
+    told("keep", objects.before_name(dir, path))?;
     told("link", rustix::fs::linkat(&*object, c"", dir, &**path, AtFlags::EMPTY_PATH))
 }
 
@@ -179,13 +187,43 @@ fn unlink(objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError> {
     let path = component(&name.name)?;
     let directory = op.flags & op::VARIANT != 0;
     let stat = told("unlink", rustix::fs::statat(&*dir, &*path, AtFlags::SYMLINK_NOFOLLOW))?;
-    let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-    told("unlink", rustix::fs::unlinkat(&*dir, &*path, flags))?;
+    remove(objects, &dir, &path, &stat, directory)?;
     if directory || stat.st_nlink <= 1 {
         objects.removed(op.object, stat.st_ino);
     }
     objects.times.set(name.parent, name.parent_mtime);
     Ok(Touched::Objects(vec![dir]))
+}
+
+/// Removes a name, unless what it is has to be kept.
+fn remove(objects: &Objects, dir: &Live, path: &CString, stat: &Stat, directory: bool) -> Result<(), ApplyError> {
+    if directory {
+        return match told("unlink", objects.keep_directory(dir, path))? {
+            true => Ok(()),
+            false => told("unlink", rustix::fs::unlinkat(dir, &**path, AtFlags::REMOVEDIR)),
+        };
+    }
+    told("keep", objects.before_removal(dir, path, stat))?;
+    told("unlink", rustix::fs::unlinkat(dir, &**path, AtFlags::empty()))
+}
+
+/// Both names change; what is `replaced` has to be kept.
+fn before_rename(
+    objects: &Objects,
+    (from, old): (&Live, &CString),
+    (to, new): (&Live, &CString),
+    replaced: Option<&Stat>,
+) -> Result<(), ApplyError> {
+    told("keep", objects.before_name(from, old))?;
+    told("keep", objects.before_name(to, new))?;
+    let Some(stat) = replaced else { return Ok(()) };
+    if Kind::of(stat.st_mode) != Kind::Directory {
+        return told("keep", objects.before_removal(to, new, stat));
+    }
+    // The rename finds nothing in its way then; it would not take anything but a directory for it.
+    let source = rustix::fs::statat(from, &**old, AtFlags::SYMLINK_NOFOLLOW).ok();
+    let fits = source.is_some_and(|source| Kind::of(source.st_mode) == Kind::Directory && source.st_ino != stat.st_ino);
+    if fits { told("rename", objects.keep_directory(to, new)).map(drop) } else { Ok(()) }
 }
 
 fn rename(objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError> {
@@ -194,7 +232,9 @@ fn rename(objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError> {
     let (old, new) = (component(&rename.from.name)?, component(&rename.to.name)?);
     let replaced = rustix::fs::statat(&*to, &*new, AtFlags::SYMLINK_NOFOLLOW).ok();
     let replaced = replaced.map(|stat| (stat, objects.known(to.as_fd(), rename.to.parent, &new, &stat)));
-    told("rename", rustix::fs::renameat_with(&*from, &*old, &*to, &*new, RenameFlags::from_bits_retain(rename.flags & 3)))?;
+    let flags = RenameFlags::from_bits_retain(rename.flags & 3);
+    before_rename(objects, (&from, &old), (&to, &new), replaced.as_ref().map(|(stat, _)| stat).filter(|_| flags.is_empty()))?;
+    told("rename", rustix::fs::renameat_with(&*from, &*old, &*to, &*new, flags))?;
     if let Some((replaced, Ok(Some(id)))) = replaced.filter(|_| rename.flags & libc::RENAME_EXCHANGE == 0)
         && (replaced.st_nlink <= 1 || Kind::of(replaced.st_mode) == Kind::Directory)
         && id != op.object
@@ -211,11 +251,13 @@ fn setattr(objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError> 
     let _held = objects.locks.one(op.object);
     let sized = op.aux & op::ATTR_SIZE != 0;
     let live = told("setattr", if sized { objects.live(op.object) } else { objects.any_fd(op.object) })?;
+    told("keep", objects.before_attributes(&*live))?;
     if sized {
         // What a call that failed has left behind also tells the size, of files that cannot be changed as well.
         let present = told("truncate", rustix::fs::fstat(&*live))?.st_size as u64;
         if present != attr.size {
             let fd = told("truncate", live.for_writing())?;
+            told("keep", objects.before_size(&*live, present, attr.size))?;
             told("truncate", rustix::fs::ftruncate(fd, attr.size))?;
         }
     }
@@ -245,6 +287,7 @@ fn xattr(objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError> {
     let xattr: Xattr = body(op)?;
     let object = told("xattr", objects.any_fd(op.object))?;
     let name = told("xattr", cstr(OsStr::from_bytes(&xattr.name)))?;
+    told("keep", objects.before_attributes(&*object))?;
     if op.kind == kind::SETXATTR {
         told("setxattr", sys::set_xattr(object.as_fd(), &name, op.payload, 0))?;
     } else {
@@ -266,6 +309,7 @@ fn flags(objects: &Objects, op: &Incoming<'_>) -> Result<Touched, ApplyError> {
     let _held = objects.locks.one(op.object);
     told("flags", objects.write_time_locked(op.object))?;
     let live = told("flags", objects.live(op.object))?;
+    told("keep", objects.before_attributes(&*live))?;
     let mut data = flags.data.into_vec();
     data.resize(data.len().max(28), 0);
     told("flags", sys::inode_flags(live.as_fd(), flags.call, &mut data))?;

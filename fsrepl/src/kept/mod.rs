@@ -2,6 +2,7 @@
 //! is copied to a browsable tree beside the data (`.understudy/kept/ID/tree`), until an operator removes it.
 
 mod changed;
+pub mod consistent;
 pub mod copy;
 
 pub use changed::keep_changes;

@@ -60,6 +60,10 @@ pub(super) fn primary(shared: &Arc<Shared>, verb: &str, args: &Value) -> Result<
         }
         "degrade" => degrade(shared, args),
         "renew" => renew(shared, args),
+        "dial" => {
+            shared.retry.ring();
+            Ok(json!({ "schema": 1 }))
+        }
         "sync" => sync(shared),
         "estimate" => Ok(json!(estimate(&shared.volume.objects, &shared.journal.dirty()))),
         "resync" => resync_now(shared, args["full"].as_bool().unwrap_or(false)),

@@ -1,8 +1,11 @@
 //! Following a primary: who is let in, what is recorded when, and what is known when it is gone.
 
+mod restore;
+
 use super::change::Change;
 use super::identity::{Identity, Local, Sender, Verdict, boot_id, decide, has_data};
 use super::options::ReceiveOptions;
+use super::putback;
 use super::registry::Registry;
 use super::status::Status;
 use super::underneath;
@@ -75,6 +78,8 @@ pub(super) struct Follower {
     unwanted: Mutex<Option<(IpAddr, String)>>,
     pub(super) ending: AtomicBool,
     left: AtomicBool,
+    /// The state from before a resync is being put back: nobody is let in meanwhile.
+    putting_back: AtomicBool,
     /// Nobody is let in any more: the old session may not go on where another history begins.
     sealed: AtomicBool,
 }
@@ -108,6 +113,7 @@ impl Follower {
             unwanted: Mutex::new(None),
             ending: AtomicBool::new(false),
             left: AtomicBool::new(false),
+            putting_back: AtomicBool::new(false),
             sealed: AtomicBool::new(false),
         })
     }
@@ -242,6 +248,9 @@ impl Follower {
                 // The longer of both: neither side may be more impatient than it was told to be.
                 let timeout = Duration::from_millis(timeout_ms.clamp(100, 3_600_000)).max(self.options.peer_timeout);
                 let mut current = self.current.lock();
+                if self.putting_back.load(SeqCst) {
+                    return Err(refuse("busy", "its last consistent state is being put back", "try again"));
+                }
                 if current.is_some() {
                     // Two connections of one primary at once: one of them came late.
                     return Err(refuse("busy", "another connection was faster", "try again"));
@@ -284,6 +293,9 @@ impl Follower {
         if self.sealed.load(SeqCst) {
             return Err(refuse("sealed", "this node has given up that history", "follow this node, or wait for it to follow"));
         }
+        if self.putting_back.load(SeqCst) {
+            return Err(refuse("busy", "its last consistent state is being put back", "try again"));
+        }
         if self.ending.load(SeqCst) {
             return Err(refuse("stopping", "this node is being stopped", "start `understudy receive` again"));
         }
@@ -323,6 +335,9 @@ impl Follower {
             Verdict::Refuse { reason, reason_code, cure } => return Err(Refusal { reason, code: reason_code.into(), cure }),
         };
         let record = |why: String| refuse("disk", format!("it cannot record who it follows: {why}"), "see its log");
+        let own = local.identity.as_ref().filter(|own| own.set == sender.set);
+        let about = (sender.current, local.lost_power);
+        putback::before_session(&self.hidden, &self.root, own, about, self.options.keep_budget).map_err(|why| record(why.to_string()))?;
         let mut next = match identity.take().filter(|own| own.set == sender.set) {
             Some(own) => own,
             None => Identity::join(sender, &self.options.name),
@@ -365,6 +380,7 @@ impl Follower {
             self.common_ids(&objects, current)?;
             (current.timeout, current.exclude.clone(), current.from, current.loses)
         };
+        putback::keep_on(&objects, &self.hidden);
         let journal = self.journal.lock().clone();
         let session = Session::new(objects, link.clone(), established.sealer, self.clone(), Some(journal));
         match self.current.lock().as_mut() {
@@ -646,6 +662,7 @@ impl Keeper for Follower {
             identity.now_in_sync(boot);
             identity.last_sync = Some(super::answers::rfc3339(std::time::SystemTime::now()));
         })?;
+        putback::drop_kept(self.objects.lock().as_deref(), &self.hidden);
         *self.unwanted.lock() = None;
         let mut resync = self.resync.lock();
         *resync = None;
@@ -670,9 +687,12 @@ impl Keeper for Follower {
 fn start_pulse(follower: Arc<Follower>, session: Arc<Session>, timeout: Duration) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("pulse".into()).spawn(move || {
         let mut told = false;
-        let mut pulse = Pulse::new(timeout, session.now());
-        while !session.is_over() {
-            std::thread::sleep(pulse.every());
+        let mut pulse = Pulse::answering(timeout, session.now());
+        loop {
+            let (heard, sent) = session.heard_and_sent();
+            if session.wait_over(pulse.pause(session.now(), heard, sent)) {
+                return;
+            }
             if !told && session.now() > RETRY_IS_NEWS {
                 told = true;
                 follower.tell_resync();
@@ -692,12 +712,17 @@ fn start_pulse(follower: Arc<Follower>, session: Arc<Session>, timeout: Duration
 
 /// Writes decided modification times while the session lives.
 fn start_times(session: Arc<Session>) -> io::Result<JoinHandle<()>> {
-    use crate::limits::LAZY_TIMES;
+    use crate::limits::{IDLE_TIMES, LAZY_TIMES};
     std::thread::Builder::new().name("times".into()).spawn(move || {
-        while !session.is_over() {
-            std::thread::sleep(LAZY_TIMES);
+        let mut before = session.applied();
+        let mut pause = LAZY_TIMES;
+        while !session.wait_over(pause) {
             session.objects().write_old_times(LAZY_TIMES.as_millis() as u64);
             session.objects().table.tidy();
+            // Where nothing came nothing is old enough soon.
+            let applied = session.applied();
+            pause = if applied == before { IDLE_TIMES } else { LAZY_TIMES };
+            before = applied;
         }
     })
 }

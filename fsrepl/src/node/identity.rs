@@ -256,6 +256,17 @@ impl Identity {
         self.boot_id = boot;
     }
 
+    /// The state from before an unfinished resync from a primary at `follows` is there again: older than what that one
+    /// has, and no dirty log reaches back to a point in which both were equal.
+    pub fn put_back(&mut self, follows: Uuid) {
+        self.data = Data::Outdated;
+        self.base = Uuid::nil();
+        self.yielded_to = Some(follows);
+        self.right = Right::Peer;
+        self.alone = false;
+        self.in_sync_open = false;
+    }
+
     /// Takes over the generation and the history of `sender`, whose data this node now has.
     pub fn adopt(&mut self, sender: &Identity) {
         self.set = sender.set;

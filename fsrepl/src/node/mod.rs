@@ -19,6 +19,7 @@ pub mod options;
 mod primary;
 pub mod private;
 pub mod privilege;
+mod putback;
 pub mod receive;
 pub mod registry;
 mod socket_name;

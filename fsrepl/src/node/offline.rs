@@ -41,6 +41,21 @@ impl Offline {
         has_data(names.iter().map(|name| name.as_bytes()))
     }
 
+    pub(super) fn tree(&self) -> &PrivateTree {
+        &self.tree
+    }
+
+    pub(super) fn store(&mut self, change: impl FnOnce(&mut Identity)) -> Result<(), Failure> {
+        let Some(present) = &self.identity else {
+            return Err(Failure::new(FailureKind::Refused, "cannot record a change", "the directory is no replica yet", ""));
+        };
+        let mut next = present.clone();
+        change(&mut next);
+        next.store(&self.tree)?;
+        self.identity = Some(next);
+        Ok(())
+    }
+
     /// Records a change; gives what the replica is now.
     pub fn change(&mut self, change: &Change) -> Result<&Identity, Failure> {
         let Some(present) = &self.identity else {

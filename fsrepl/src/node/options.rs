@@ -134,6 +134,9 @@ pub struct ReceiveOptions {
     pub discard_local: bool,
     /// Silence after which the primary counts as lost.
     pub peer_timeout: Duration,
+    /// Bytes that the last consistent state may take while a resync runs; 0 for none of it, `None` for the usual part of
+    /// what is free.
+    pub keep_budget: Option<u64>,
     /// State and run directories.
     pub places: Places,
 }

@@ -15,7 +15,7 @@ use crate::arbiter::AlwaysConsents;
 use crate::fuse;
 use crate::id::ObjectId;
 use crate::journal::{self, Journal};
-use crate::limits::LEAVE_TIMEOUT;
+use crate::limits::{LEAVE_TIMEOUT, MOUNT_LOOK};
 use crate::objects::Kind;
 use crate::op::kind;
 use crate::replica::primary::{Mode, Primary};
@@ -42,6 +42,8 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
     let (loss_sender, losses) = bounded(16);
     let primary = Arc::new(Primary::new(options.ack == Ack::Disk, loss_sender));
     let hidden = open_hidden(tree)?;
+    // It leads with the data as it is.
+    super::putback::drop_kept(None, &hidden);
     let span = underneath::note_start(&hidden).map_err(|why| failed(&options.dir, why))?;
     let (journal, born) = open_journal(&hidden).map_err(|why| failed(&options.dir, why))?;
     let journal = Arc::new(journal);
@@ -77,6 +79,7 @@ pub(super) fn run(options: &MountOptions, tree: &PrivateTree, stop: &Stop, repor
         checkpoint_due: AtomicBool::new(false),
         mounted: AtomicBool::new(false),
         serving: AtomicBool::new(options.alone || options.clustered.is_some()),
+        retry: Default::default(),
         bulk: Mutex::default(),
         verify: Default::default(),
     });
@@ -197,7 +200,7 @@ fn serve(
     shared.status.repeat();
     let mut fatal = None;
     loop {
-        match stop.wait(Duration::from_secs(1)) {
+        match stop.wait(MOUNT_LOOK) {
             Some(Wake::Terminate) => break,
             Some(Wake::Fatal(failure)) => {
                 fatal = Some(failure);

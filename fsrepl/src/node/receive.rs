@@ -40,6 +40,7 @@ pub fn run(options: ReceiveOptions, report: Reporter) -> Outcome {
     let span = underneath::note_start(&hidden).map_err(|why| failed(&options.dir, why))?;
     let (journal, _) = Journal::open(&hidden, journal::Limits::default()).map_err(|why| failed(&options.dir, why))?;
     kept::tidy(&hidden).map_err(|why| failed(&options.dir, why))?;
+    kept::consistent::tidy(&hidden).map_err(|why| failed(&options.dir, why))?;
     let cover = ReadOnlyCover::put(tree.path())?;
     let follower = Follower::new(options.clone(), tree.path().to_path_buf(), (root, hidden), journal, identity, registry, report.clone());
     if let Some(span) = span {
@@ -108,7 +109,17 @@ fn answer(follower: &Arc<Follower>, verb: &str, args: &Value) -> Result<Value, F
             let cure = "ask on the primary: only there can be said what is on its way";
             return Err(Failure::new(FailureKind::Refused, "cannot verify", "this node is the secondary", cure));
         }
-        "kept" | "kept-remove" => return answers::kept(verb, args, follower.hidden(), &follower.options.dir),
+        "kept-restore" => {
+            let dry_run = args["dry_run"].as_bool().unwrap_or(false);
+            let done = follower.put_back(dry_run)?;
+            return Ok(json!({ "schema": 1, "dry_run": dry_run, "put_back": done }));
+        }
+        "kept" => {
+            let mut answer = answers::kept(verb, args, follower.hidden(), &follower.options.dir)?;
+            answer["consistent"] = json!(follower.consistent());
+            return Ok(answer);
+        }
+        "kept-remove" => return answers::kept(verb, args, follower.hidden(), &follower.options.dir),
         other => return Err(unknown(other)),
     }
     let (line, since) = follower.status.get();
@@ -124,6 +135,7 @@ fn answer(follower: &Arc<Follower>, verb: &str, args: &Value) -> Result<Value, F
         "generation": follower.generation(),
         "ack": Value::Null,
         "resync": Value::Null,
+        "consistent": follower.consistent(),
         "kept": kept_list(follower.hidden(), &follower.options.dir),
         "counters": { "applied": applied, "objects": objects },
     }))

@@ -9,10 +9,12 @@ use super::status::Status;
 use super::stop::Wake;
 use crate::apply::{Outlet, Volume};
 use crate::arbiter::{Arbiter, Verdict};
+use crate::bell::Bell;
 use crate::id::ObjectId;
 use crate::journal::Journal;
 use crate::limits::{
-    BUSY_PATIENCE, CHECKPOINT_PATIENCE, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RESYNC_STUCK, RESYNC_STUCK_PAUSE, RETRY_IS_NEWS,
+    BUSY_PATIENCE, CHECKPOINT_PATIENCE, IDLE_TIMES, LAZY_TIMES, RECONNECT_FIRST, RECONNECT_MOST, RESYNC_STUCK, RESYNC_STUCK_PAUSE,
+    RETRY_IS_NEWS,
 };
 use crate::op::{Op, kind};
 use crate::replica::hello::{Compare, Refusal};
@@ -31,8 +33,8 @@ use uuid::Uuid;
 
 /// Between looks of the reader that serves when no request does.
 const BACKSTOP: Duration = Duration::from_millis(20);
-/// The same on an idle connection.
-const BACKSTOP_IDLE: Duration = Duration::from_millis(100);
+/// Longest wait for bytes on an idle connection: then it is looked whether there is a new one.
+const BACKSTOP_IDLE: Duration = Duration::from_millis(500);
 /// Why a replica gives up a secondary that follows.
 const DIRECTORY_LOST: &str = "another directory of the module goes on without the secondary";
 /// Code of a loss: the resync stood still.
@@ -68,6 +70,8 @@ pub(super) struct Shared {
     pub mounted: AtomicBool,
     /// The application may use the directory: from here on this node never waits for the secondary.
     pub serving: AtomicBool,
+    /// Rings when the secondary is worth another try, and when this node stops.
+    pub retry: Bell,
     /// The connection for questions, between a resync and the end of its session, while nobody asks.
     pub bulk: Mutex<Option<Bulk>>,
     /// What `verify` does, or has found last.
@@ -142,6 +146,8 @@ impl Shared {
     pub fn renew(&self, from: Uuid) {
         *self.renewing.lock() = Some(from);
         self.primary.drop_peer(DIRECTORY_LOST, "directory_lost");
+        // It may rest between two attempts to find the secondary.
+        self.retry.ring();
     }
 
     /// Whether this replica has to begin a new generation before it may have a session.
@@ -180,6 +186,7 @@ impl Shared {
 
     pub fn end(&self) {
         self.ending.store(true, SeqCst);
+        self.retry.ring();
         self.verify.stop();
         self.primary.drop_peer("this node stops", "stopping");
     }
@@ -214,10 +221,15 @@ pub(super) fn start(
         while !backstop.is_ending() {
             // Where nothing was sent there is nothing that waits for an answer.
             let (seq, _) = backstop.primary.progress();
-            std::thread::sleep(if seq == before { BACKSTOP_IDLE } else { BACKSTOP });
+            if seq == before {
+                backstop.primary.wait_readable(BACKSTOP_IDLE);
+            } else {
+                std::thread::sleep(BACKSTOP);
+            }
             before = seq;
             if backstop.primary.attached().is_some() {
-                backstop.primary.read_within(Duration::ZERO);
+                // Not without a pause: somebody else may be reading what is there.
+                backstop.primary.read_within(Duration::from_millis(1));
             }
         }
     })?;
@@ -239,12 +251,15 @@ pub(super) fn start(
 /// Writes decided times, and now and then makes both disks flush so that marks can be cleared.
 fn housekeep(shared: &Arc<Shared>) {
     let mut checkpoint = Instant::now();
-    let mut last = 0;
+    let (mut last, mut before) = (0, 0);
+    let mut pause = LAZY_TIMES;
     while !shared.is_ending() {
-        std::thread::sleep(LAZY_TIMES);
+        std::thread::sleep(pause);
         shared.volume.objects.write_old_times(LAZY_TIMES.as_millis() as u64);
         shared.volume.objects.table.tidy();
         let (seq, _) = shared.primary.progress();
+        pause = if seq == before { IDLE_TIMES } else { LAZY_TIMES };
+        before = seq;
         let due = shared.checkpoint_due.swap(false, SeqCst);
         if due || checkpoint.elapsed() >= faults::checkpoint_every() && seq != last {
             checkpoint = Instant::now();
@@ -318,17 +333,19 @@ impl Supervisor {
                 Err(Fault::Refused(refusal)) => self.refused(refusal)?,
             }
             // Once more at once; then the operator has been told, and it is not tried again and again.
-            self.rest(if self.stuck > 1 { RESYNC_STUCK_PAUSE } else { pause });
-            pause = (pause * 2).min(RECONNECT_MOST);
+            let rest = if self.stuck > 1 { RESYNC_STUCK_PAUSE } else { pause };
+            pause = if self.called(rest) { RECONNECT_FIRST } else { (pause * 2).min(RECONNECT_MOST) };
         }
         Ok(())
     }
 
-    fn rest(&self, pause: Duration) {
-        let until = Instant::now() + pause;
-        while Instant::now() < until && !self.shared.is_ending() && !self.shared.renewal_is_wanted() {
-            std::thread::sleep(Duration::from_millis(20).min(pause));
+    /// Rests so long, or until the secondary is said to be there; whether it was.
+    fn called(&self, rest: Duration) -> bool {
+        let called = self.shared.retry.wait(rest);
+        if called && !self.shared.is_ending() {
+            self.shared.retry.mute();
         }
+        called
     }
 
     fn not_now(&self, reason: &str, code: &str) {
@@ -487,9 +504,16 @@ impl Supervisor {
 
     fn wait_for_mirror(&self, shared: &Arc<Shared>, in_sync: &Receiver<()>) -> Result<(), Failure> {
         shared.primary.help();
+        let (began, mut told) = (Instant::now(), false);
         loop {
             if in_sync.recv_timeout(Duration::from_millis(20)).is_ok() {
                 break;
+            }
+            if !told && began.elapsed() > RETRY_IS_NEWS {
+                // What it flushes is its whole file system, whoever else writes there.
+                told = true;
+                let reason = "resync of the secondary: everything is sent, its disk is being flushed";
+                shared.status.set(State::Alone, Data::Uptodate, reason, "resync");
             }
             if shared.primary.attached().is_none() {
                 return Ok(());
@@ -568,7 +592,8 @@ impl Supervisor {
             let mut pulse = Pulse::new(shared.options.peer_timeout, primary.now());
             let mut watch = Watch::new(RESYNC_STUCK, primary.now());
             while primary.try_attached(epoch) {
-                std::thread::sleep(pulse.every());
+                let (heard, sent) = primary.heard_and_sent();
+                std::thread::sleep(pulse.pause(primary.now(), heard, sent));
                 if !told && began.elapsed() > RETRY_IS_NEWS {
                     told = true;
                     let progress = shared.progress.lock();

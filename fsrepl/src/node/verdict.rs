@@ -333,6 +333,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_put_back_is_outdated_and_compared_in_full() {
+        let (mut sender, mut receiver) = pair();
+        alone(&mut sender);
+        let before = receiver.current;
+        receiver.follow(BOOT.into());
+        receiver.put_back(sender.current);
+        assert_eq!((receiver.data, receiver.current, receiver.yielded_to), (Data::Outdated, before, Some(sender.current)));
+        accepts(&sender, local(&receiver), false, "local_outdated", Compare::Content);
+        // It is promoted, and the former primary returns: that one has what the other lacks.
+        alone(&mut receiver);
+        refuses(&receiver, local(&sender), false, "diverged");
+        assert!(accepts(&receiver, local(&sender), true, "local_discarded", Compare::Content));
+    }
+
+    #[test]
     fn what_never_was_in_sync_is_compared_in_full() {
         let (mut sender, receiver) = pair();
         sender.base = Uuid::nil();

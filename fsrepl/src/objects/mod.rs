@@ -1,6 +1,7 @@
 //! What the objects of a replica are called and how they are reached: ids, local file handles, open
 //! descriptors, locks, and modification times not written yet.
 
+mod before;
 mod changes;
 mod entry;
 pub mod flags;
@@ -19,13 +20,16 @@ pub use times::{Times, now as times_now};
 
 use crate::apply::{HIDDEN, identity};
 use crate::id::{ObjectId, Stamp};
+use crate::kept::consistent::Keep;
 use crate::sys::{self, Sys};
+use parking_lot::RwLock;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::CStr;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// All objects of one replica on this node.
 pub struct Objects {
@@ -38,6 +42,9 @@ pub struct Objects {
     pub times: Times,
     live: live::Cache,
     unnamed: unnamed::Unnamed,
+    /// The state before a resync, while one runs here.
+    keep: RwLock<Option<Arc<Keep>>>,
+    keeping: AtomicBool,
 }
 
 impl Objects {
@@ -67,6 +74,8 @@ impl Objects {
             times: Times::default(),
             live: live::Cache::default(),
             unnamed: Default::default(),
+            keep: RwLock::default(),
+            keeping: AtomicBool::new(false),
         }
     }
 
@@ -341,6 +350,7 @@ impl Objects {
             // Append-only objects change and take no times.
             Err(Errno::PERM) => {
                 let live = self.live(id)?;
+                self.before_attributes(&*live)?;
                 flags::unlocked(&live, || set_mtime(live.as_fd(), stamp))
             }
             other => other,

@@ -430,6 +430,16 @@ impl Primary {
         ended.map_or(Ok(()), |reason| Err(Stop::Told(reason)))
     }
 
+    /// Waits until something can be read, at most `patience`, without being the reader.
+    pub fn wait_readable(&self, patience: Duration) {
+        let link = self.shutting.lock().link.clone();
+        match link {
+            // Whatever is wrong with it, the reader will find.
+            Some(link) => drop(link.readable(patience)),
+            None => std::thread::sleep(patience),
+        }
+    }
+
     /// Reads once as the connection's reader, if nobody else is and bytes are there within `patience`.
     pub fn read_within(&self, patience: Duration) {
         let outcome = match self.reader.try_lock() {

@@ -8,6 +8,7 @@
 use super::primary::Source;
 use crate::apply::remote::{ApplyError, Incoming, Touched, apply};
 use crate::apply::{Exclude, flush};
+use crate::bell::Bell;
 use crate::id::{ObjectId, Seq, Stamp};
 use crate::journal::{Aspect, Journal, Key};
 use crate::limits::{APPLY_FLUSHERS, FLUSH_QUEUE, INLINE_FLUSH_PAUSE, INLINE_FLUSH_US};
@@ -85,6 +86,8 @@ pub struct Session {
     /// The pair was a mirror in this session.
     synced: AtomicBool,
     over: AtomicBool,
+    /// Rings when it is.
+    end: Bell,
     /// Why this node ended the session, if it did.
     cause: Mutex<Option<(String, &'static str)>>,
     keeper: Arc<dyn Keeper>,
@@ -118,6 +121,7 @@ impl Session {
             sent: AtomicU64::new(0),
             synced: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            end: Bell::default(),
             cause: Mutex::default(),
             keeper,
             journal,
@@ -173,6 +177,11 @@ impl Session {
         self.over.load(SeqCst)
     }
 
+    /// Waits for its end, at most `patience`; whether it is over.
+    pub fn wait_over(&self, patience: Duration) -> bool {
+        self.end.wait(patience)
+    }
+
     /// The objects of this session.
     pub fn objects(&self) -> &Arc<Objects> {
         &self.objects
@@ -226,6 +235,12 @@ impl Session {
             }
             Err(why) => ApplyError::System { what: "prepare the resync", why }.into(),
         };
+        if let Ended::Apply(ApplyError::System { why: Errno::NOSPC | Errno::DQUOT, .. }) = &ended
+            && let Some(keep) = self.objects.keep()
+            && let Err(why) = keep.give_up_for_room()
+        {
+            tracing::error!(%why, "the last consistent state cannot be given up");
+        }
         if let Ended::Apply(error) = &ended
             && differs(error)
         {
@@ -236,6 +251,7 @@ impl Session {
         }
         drop(flushes);
         self.over.store(true, SeqCst);
+        self.end.ring();
         self.hang_up();
         for worker in workers {
             let _ = worker.join();
@@ -373,12 +389,15 @@ impl Order<'_> {
         reader.fill()?;
         self.session.hear();
         let before = self.session.applied.load(SeqCst);
+        let mut asked = false;
         while let Some(frame) = reader.next()? {
+            asked |= frame.header.kind == kind::PING;
             self.frame(&frame)?;
         }
         let applied = self.session.applied.load(SeqCst) - before;
-        // What only waits for the disk is acknowledged with its flush: one wake-up of the primary less.
-        if applied > self.due.len() as Seq {
+        // What only waits for the disk is acknowledged with its flush: one wake-up of the primary less. An idle pair's word is
+        // answered by the thread that has woken up for it anyway.
+        if applied > self.due.len() as Seq || asked && applied == 0 {
             self.session.acknowledge()?;
         }
         self.flush_due()

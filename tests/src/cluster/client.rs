@@ -31,7 +31,7 @@ pub struct Tally {
     pub by: BTreeMap<String, u64>,
     /// When each node acknowledged last.
     pub last: BTreeMap<String, Instant>,
-    /// When each node acknowledged first.
+    /// When each node acknowledged first since the last [`Clients::mark`].
     pub first: BTreeMap<String, Instant>,
     /// The longest time without an acknowledgement since the last [`Clients::mark`], and when it began.
     pub gap: Duration,
@@ -41,6 +41,7 @@ pub struct Tally {
 struct Shared {
     namespace: String,
     address: SocketAddr,
+    patience: Duration,
     moment: AtomicU64,
     stop: AtomicBool,
     notes: Mutex<Notes>,
@@ -63,9 +64,15 @@ impl Clients {
 
     /// The same with threads that are numbered from `from` on: of two runs, each has its own registers.
     pub fn numbered(first_process: i32, address: SocketAddr, from: usize, threads: usize, seed: u64) -> Clients {
+        Clients::patient(first_process, address, ANSWER, from, threads, seed)
+    }
+
+    /// The same, who wait so long for a connection, and for an answer, before they try again.
+    pub fn patient(first_process: i32, address: SocketAddr, patience: Duration, from: usize, threads: usize, seed: u64) -> Clients {
         let shared = Arc::new(Shared {
             namespace: format!("/proc/{first_process}/ns/net"),
             address,
+            patience,
             moment: AtomicU64::new(1),
             stop: AtomicBool::new(false),
             notes: Mutex::default(),
@@ -83,10 +90,11 @@ impl Clients {
         self.shared.tally.0.lock().expect("no panic under this lock").clone()
     }
 
-    /// Begins to measure the longest time without an acknowledgement anew.
+    /// Begins to measure the longest time without an acknowledgement, and who acknowledges first, anew.
     pub fn mark(&self) {
         let mut tally = self.shared.tally.0.lock().expect("no panic under this lock");
         tally.gap = Duration::ZERO;
+        tally.first.clear();
         tally.latest = None;
     }
 
@@ -165,7 +173,7 @@ impl Worker {
     /// Gives it once; notes the acknowledgement.
     fn give(&mut self, order: &Order) -> io::Result<()> {
         if self.connection.is_none() {
-            self.connection = Some(connect(self.shared.address)?);
+            self.connection = Some(connect(self.shared.address, self.shared.patience)?);
         }
         let connection = self.connection.as_mut().expect("made above");
         let node = ask(connection, order)?;
@@ -192,10 +200,10 @@ pub fn enter(namespace: &str) -> io::Result<()> {
     Ok(move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?)
 }
 
-fn connect(address: SocketAddr) -> io::Result<BufReader<TcpStream>> {
-    let stream = TcpStream::connect_timeout(&address, ANSWER)?;
+fn connect(address: SocketAddr, patience: Duration) -> io::Result<BufReader<TcpStream>> {
+    let stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(ANSWER))?;
+    stream.set_read_timeout(Some(patience))?;
     Ok(BufReader::new(stream))
 }
 
@@ -215,7 +223,7 @@ pub fn once(first_process: i32, address: SocketAddr, order: Order) -> io::Result
     let namespace = format!("/proc/{first_process}/ns/net");
     let asking = std::thread::spawn(move || {
         enter(&namespace)?;
-        ask(&mut connect(address)?, &order)
+        ask(&mut connect(address, ANSWER)?, &order)
     });
     asking.join().expect("asking does not panic")
 }

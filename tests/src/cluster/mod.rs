@@ -9,8 +9,9 @@
 pub mod client;
 mod control;
 pub mod holder;
+mod many;
 pub mod node;
-mod setup;
+pub mod setup;
 pub mod site;
 pub mod till;
 
@@ -18,7 +19,7 @@ pub use client::Clients;
 pub use holder::Watch;
 pub use node::Node;
 pub use setup::Setup;
-pub use site::Site;
+pub use site::{SOON, Site};
 
 /// The module of the scenarios.
 pub const MODULE: &str = "ledger";

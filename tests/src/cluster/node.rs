@@ -46,6 +46,11 @@ impl Node {
     /// Writes its configuration.
     pub fn configure(&self, setup: &setup::Setup, places: &setup::Places) {
         setup::write(setup, places);
+        for number in 0..setup.modules {
+            for directory in setup::directories(setup, &self.all_bare(), number) {
+                fs::create_dir_all(directory).expect("create what is replicated");
+            }
+        }
     }
 
     fn place(&self, name: &str) -> PathBuf {
@@ -72,6 +77,13 @@ impl Node {
     /// Asks the daemon.
     pub fn ask(&self, verb: &str, args: &Value) -> Result<Value, String> {
         control::call(&self.place("run/node"), "daemon", verb, args, ORDER)
+    }
+
+    /// A command of the node's operator, which must succeed; what it prints.
+    pub fn operate<S: AsRef<str>>(&self, words: impl IntoIterator<Item = S>) -> String {
+        let places = ["config", "state", "run"].map(|name| [format!("--{name}"), self.place(name).display().to_string()]);
+        let words = words.into_iter().map(|word| word.as_ref().to_owned());
+        self.host.run(std::iter::once(understudy().display().to_string()).chain(words).chain(places.concat()))
     }
 
     /// An order about the module, which must be carried out.

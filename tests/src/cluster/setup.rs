@@ -22,12 +22,48 @@ pub struct Setup {
     pub check: Option<&'static str>,
     /// Replicated directories: 1 or 2.
     pub directories: usize,
+    /// A script moves the address: it only notes `NODE WORD ADDRESS` in `moves`, and fails on a node while `NODE.stuck` is there.
+    pub scripted: bool,
+    /// Most bytes per second of a resync.
+    pub resync_max_rate: Option<&'static str>,
+    /// Modules, alike, each with a directory, an address and a port of its own.
+    pub modules: usize,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { profile: "lan", witness: false, networks: 1, max_restarts: 3, check: None, directories: 1 }
+        Setup {
+            profile: "lan",
+            witness: false,
+            networks: 1,
+            max_restarts: 3,
+            check: None,
+            directories: 1,
+            scripted: false,
+            resync_max_rate: None,
+            modules: 1,
+        }
     }
+}
+
+/// Name of module `number`.
+pub fn name(number: usize) -> String {
+    if number == 0 { MODULE.to_owned() } else { format!("{MODULE}{number}") }
+}
+
+/// What module `number` replicates; several modules have theirs in the first directory of all.
+pub fn directories(setup: &Setup, data: &[PathBuf], number: usize) -> Vec<PathBuf> {
+    if setup.modules == 1 { data.to_vec() } else { vec![data[0].join(name(number))] }
+}
+
+/// Where its application listens.
+pub fn port(number: usize) -> u16 {
+    PORT + number as u16
+}
+
+/// The virtual address of module `number`, after that of the first.
+pub fn address(first: Ipv4Addr, number: usize) -> Ipv4Addr {
+    Ipv4Addr::from_bits(first.to_bits() + number as u32)
 }
 
 /// Where everything is.
@@ -50,14 +86,28 @@ pub struct Places<'a> {
 
 /// Writes the configuration of a node.
 pub fn write(setup: &Setup, places: &Places) {
-    let module = places.config.join("modules").join(MODULE);
-    fs::create_dir_all(&module).expect("create the module's folder");
+    for number in 0..setup.modules {
+        write_module(setup, places, number);
+    }
     fs::write(places.config.join("cluster.toml"), cluster(setup, places)).expect("write cluster.toml");
-    fs::write(module.join("module.toml"), module_toml(setup, places)).expect("write module.toml");
+}
+
+fn write_module(setup: &Setup, places: &Places, number: usize) {
+    let module = places.config.join("modules").join(name(number));
+    fs::create_dir_all(&module).expect("create the module's folder");
+    fs::write(module.join("module.toml"), module_toml(setup, places, number)).expect("write module.toml");
     let script = format!("#!/bin/sh\n[ ! -e {}/$UNDERSTUDY_NODE.sick ]\n", places.sick.display());
-    let path: PathBuf = module.join("well");
-    fs::write(&path, script).expect("write the check");
-    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("make it executable");
+    executable(&module.join("well"), &script);
+    let sick = places.sick.display();
+    executable(
+        &module.join("move"),
+        &format!("#!/bin/sh\necho \"$UNDERSTUDY_NODE $1 $2\" >> {sick}/moves\n[ ! -e {sick}/$UNDERSTUDY_NODE.stuck ]\n"),
+    );
+}
+
+fn executable(path: &Path, script: &str) {
+    fs::write(path, script).expect("write a script");
+    fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("make it executable");
 }
 
 fn cluster(setup: &Setup, places: &Places) -> String {
@@ -73,15 +123,19 @@ fn cluster(setup: &Setup, places: &Places) -> String {
     text
 }
 
-fn module_toml(setup: &Setup, places: &Places) -> String {
-    let data: Vec<String> = places.data.iter().map(|place| format!("\"{}\"", place.display())).collect();
-    let mut text = "schema = 1\nkind = \"mirror\"\nnodes = [\"a\", \"b\"]\n".to_owned();
+fn module_toml(setup: &Setup, places: &Places, number: usize) -> String {
+    let data = directories(setup, places.data, number);
+    let data: Vec<String> = data.iter().map(|place| format!("\"{}\"", place.display())).collect();
+    let rate = setup.resync_max_rate.map(|rate| format!("resync_max_rate = \"{rate}\"\n")).unwrap_or_default();
+    let mut text = format!("schema = 1\nkind = \"mirror\"\nnodes = [\"a\", \"b\"]\n{rate}");
     data.iter().for_each(|place| text += &format!("\n[[replicate]]\ndirectory = {place}\n"));
     text += &format!(
-        "\n[[virtual_ip]]\naddress = \"{}/24\"\n\n\
-         [application]\nrun = [\"{}\", \"till\", \"0.0.0.0:{PORT}\", {}]\nmax_restarts = {}\n",
-        places.address,
+        "\n[[virtual_ip]]\naddress = \"{}/24\"\n{}\n\
+         [application]\nrun = [\"{}\", \"till\", \"0.0.0.0:{}\", {}]\nmax_restarts = {}\n",
+        address(places.address, number),
+        if setup.scripted { "script = \"move\"\n" } else { "" },
         hand().display(),
+        port(number),
         data.join(", "),
         setup.max_restarts
     );

@@ -10,7 +10,17 @@ use tests::hosts::kill;
 use tests::lab::scenario;
 use tests::ledger::check_final;
 
-const TWO: Setup = Setup { profile: "lan", witness: false, networks: 1, max_restarts: 3, check: None, directories: 2 };
+const TWO: Setup = Setup {
+    profile: "lan",
+    witness: false,
+    networks: 1,
+    max_restarts: 3,
+    check: None,
+    directories: 2,
+    scripted: false,
+    resync_max_rate: None,
+    modules: 1,
+};
 const LONG: Duration = Duration::from_secs(240);
 
 fn generations(site: &Site, which: usize) -> Vec<String> {

@@ -1,6 +1,5 @@
 //! MariaDB with InnoDB on the mount: the same story as PostgreSQL's.
 
-use crate::sql::{COUNT, Clients, TABLE, must_hold};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,6 +8,7 @@ use tests::engine::wait_for;
 use tests::hosts::Host;
 use tests::lab::scenario;
 use tests::pair::Pair;
+use tests::sql::{COUNT, Clients, TABLE, must_hold};
 
 const LIMIT: Duration = Duration::from_secs(240);
 const START: Duration = Duration::from_secs(90);

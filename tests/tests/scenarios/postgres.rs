@@ -1,7 +1,6 @@
 //! PostgreSQL on the mount: its host is killed under load, the secondary's directory is started,
 //! and every acknowledged transaction is there.
 
-use crate::sql::{COUNT, Clients, TABLE, must_hold};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,6 +9,7 @@ use tests::engine::wait_for;
 use tests::hosts::Host;
 use tests::lab::scenario;
 use tests::pair::Pair;
+use tests::sql::{COUNT, Clients, TABLE, must_hold};
 
 const LIMIT: Duration = Duration::from_secs(240);
 const START: Duration = Duration::from_secs(60);

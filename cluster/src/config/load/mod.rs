@@ -2,6 +2,7 @@
 //!
 //! Each function finds every mistake of the files it reads. [`load_all`] also finds those that lie between modules.
 
+mod address;
 mod application;
 mod between;
 mod checks;

@@ -1,17 +1,16 @@
 //! `module.toml`: what every kind of module has.
 
-use super::{application, checks, farm, parts, replicate};
+use super::{address, application, checks, farm, parts, replicate};
 use crate::NodeId;
 use crate::config::read::{Section, Value};
-use crate::config::{Boot, Cluster, LostAddress, Module, ModuleKind, VirtualIp, limits, words};
+use crate::config::{Boot, Cluster, Module, ModuleKind, limits, words};
 use fsrepl::node::options::Ack;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::Path;
 
 /// Keys that only a mirror has.
-const MIRROR_KEYS: [&str; 7] =
-    ["preferred_node", "failback", "ack", "replicate", "resync_max_rate", "low_latency", "start_after_power_cut"];
+const MIRROR_KEYS: [&str; 8] =
+    ["preferred_node", "failback", "ack", "replicate", "resync_max_rate", "keep_budget", "low_latency", "start_after_power_cut"];
 
 /// Keys that only a farm has.
 const FARM_KEYS: [&str; 2] = ["load_balancing", "farm"];
@@ -39,7 +38,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path, name: &str, cluster: &Clus
     let mirror = mirror(root, &context);
     let boot = root.get("boot").map_or(Some(Boot::Last), |value| value.word(&[("on", Boot::On), ("off", Boot::Off), ("last", Boot::Last)]));
     let depends_on = depends_on(root, name, folder);
-    let virtual_ips = virtual_ips(root, &context);
+    let virtual_ips = address::read(root, &context);
     let application = root.section("application").map(|section| application::read(&section, &context));
     let checks = checks::read(root, &context, name, application.is_some());
     let variables = variables(root);
@@ -63,6 +62,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path, name: &str, cluster: &Clus
         ack: mirror.ack,
         replicate: mirror.replicate,
         resync_max_rate: mirror.resync_max_rate,
+        keep_budget: mirror.keep_budget,
         low_latency: mirror.low_latency,
         start_after_power_cut: mirror.start_after_power_cut,
         virtual_ips,
@@ -78,7 +78,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path, name: &str, cluster: &Clus
 }
 
 /// Every key at the top of a module's file.
-const ALL_KEYS: [&str; 18] = [
+const ALL_KEYS: [&str; 19] = [
     "schema",
     "kind",
     "nodes",
@@ -89,6 +89,7 @@ const ALL_KEYS: [&str; 18] = [
     "ack",
     "replicate",
     "resync_max_rate",
+    "keep_budget",
     "low_latency",
     "start_after_power_cut",
     "virtual_ip",
@@ -133,6 +134,7 @@ struct Mirror {
     ack: Ack,
     replicate: Vec<crate::config::Replicate>,
     resync_max_rate: Option<u64>,
+    keep_budget: Option<u64>,
     low_latency: bool,
     start_after_power_cut: bool,
 }
@@ -146,6 +148,7 @@ fn mirror(root: &Section<'_>, context: &Context<'_>) -> Option<Mirror> {
             ack: Ack::default(),
             replicate: Vec::new(),
             resync_max_rate: None,
+            keep_budget: None,
             low_latency: false,
             start_after_power_cut: false,
         });
@@ -159,6 +162,7 @@ fn mirror(root: &Section<'_>, context: &Context<'_>) -> Option<Mirror> {
     let ack = ack(root);
     let replicate = replicate::read(root, context);
     let resync_max_rate = root.get("resync_max_rate").map(|value| value.parsed(words::RATE, words::rate));
+    let keep_budget = root.get("keep_budget").map(|value| value.parsed(words::BUDGET, words::budget));
     let (low_latency, start_after_power_cut) = (yes("low_latency"), yes("start_after_power_cut"));
     Some(Mirror {
         preferred: preferred?,
@@ -166,6 +170,7 @@ fn mirror(root: &Section<'_>, context: &Context<'_>) -> Option<Mirror> {
         ack: ack?,
         replicate,
         resync_max_rate: resync_max_rate.unwrap_or_default(),
+        keep_budget: keep_budget.unwrap_or_default(),
         low_latency: low_latency?,
         start_after_power_cut: start_after_power_cut?,
     })
@@ -209,62 +214,6 @@ pub(super) fn module(value: &Value<'_>, name: &str, folder: &Path) -> Option<Str
     let expected = "the name of another module: its folder below modules";
     let there = |other: &str| folder.parent().is_some_and(|modules| modules.join(other).join(super::MODULE_FILE).is_file());
     value.checked(expected, |other| words::is_name(other) && other != name && there(other))
-}
-
-fn virtual_ips(root: &Section<'_>, context: &Context<'_>) -> Vec<VirtualIp> {
-    let mut addresses: Vec<VirtualIp> = Vec::new();
-    for section in root.sections("virtual_ip") {
-        if let Some(address) = virtual_ip(&section, context, &addresses) {
-            addresses.push(address);
-        }
-    }
-    addresses
-}
-
-fn virtual_ip(section: &Section<'_>, context: &Context<'_>, earlier: &[VirtualIp]) -> Option<VirtualIp> {
-    let name = section.get("name").map_or(Some("address".into()), |value| value.checked(words::LABEL, words::is_label));
-    let expected = "an address with the length of its network's prefix, such as \"10.0.0.100/24\"";
-    let address = section.need("address", expected).and_then(|value| {
-        let (address, prefix) = value.parsed(expected, with_prefix)?;
-        let nodes = context.cluster.nodes.iter();
-        let own = nodes.filter(|node| node.networks.iter().any(|network| network.advertise == address || network.bind == address));
-        for node in own {
-            value.unlike(format!("an address of its own: this one belongs to node {}", node.name));
-        }
-        if earlier.iter().any(|other| other.address == address) {
-            value.unlike("every address once");
-        }
-        Some((address, prefix))
-    });
-    let interface = section.get("interface").map(|value| value.checked(words::INTERFACE, words::is_interface));
-    let known = [("restore", LostAddress::Restore), ("failover", LostAddress::Failover)];
-    let on_loss = section.get("on_loss").map_or(Some(LostAddress::Restore), |value| {
-        let on_loss = value.word(&known);
-        if on_loss == Some(LostAddress::Failover) && context.kind != ModuleKind::Mirror {
-            value.unlike("restore: only a mirror fails over");
-        }
-        on_loss
-    });
-    let reset_connections = section.get("reset_connections").map_or(Some(true), |value| value.boolean());
-    section.finish();
-    let (address, prefix) = address?;
-    Some(VirtualIp {
-        name: name?,
-        address,
-        prefix,
-        interface: interface.unwrap_or_default(),
-        on_loss: on_loss?,
-        reset_connections: reset_connections?,
-    })
-}
-
-/// `ADDRESS/PREFIX`.
-fn with_prefix(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, prefix) = text.split_once('/')?;
-    let (address, prefix): (IpAddr, u8) = (address.parse().ok()?, prefix.parse().ok()?);
-    let longest = if address.is_ipv4() { 32 } else { 128 };
-    let usable = !address.is_unspecified() && !address.is_multicast();
-    (usable && (1..=longest).contains(&prefix)).then_some((address, prefix))
 }
 
 fn variables(root: &Section<'_>) -> BTreeMap<String, String> {

@@ -309,6 +309,20 @@ fn a_kind_has_its_own_keys() {
 }
 
 #[test]
+fn addresses_of_scripts() {
+    let told = |more: &str| changed("interface = \"eth0\" ", more).join("\n");
+    insta::assert_snapshot!(
+        [
+            told("script = \"start\"\ninterface = \"eth0\"\non_loss = \"restore\" "),
+            told("script = \"nowhere\" "),
+            told("script_timeout = \"5s\" "),
+            told("script = \"start\"\nscript_timeout = \"5\" "),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
 fn farms() {
     let told = |more: &str| module(&format!("schema = 1\nkind = \"farm\"\nnodes = [\"node1\", \"node2\"]\n{more}")).join("\n");
     let address = "[[virtual_ip]]\naddress = \"10.0.0.9/24\"\n";
@@ -322,6 +336,7 @@ fn farms() {
             told(&format!("{address}[farm.priorities]\nnode1 = 1\n")),
             told(&format!("{address}[farm.priorities]\nnode1 = 1\nnode2 = 1\n")),
             told(&format!("{address}on_loss = \"failover\"\n{rule}")),
+            told(&format!("{address}script = \"start\"\n{rule}")),
         ]
         .join("\n")
     );

@@ -64,6 +64,7 @@ fn the_contracts_module() {
             interface: Some("eth0".into()),
             on_loss: LostAddress::Restore,
             reset_connections: true,
+            script: None,
         }]
     );
     assert_eq!(
@@ -194,6 +195,15 @@ fn a_farm_behind_a_load_balancer_and_a_chain() {
 }
 
 #[test]
+fn an_address_may_be_a_scripts_business() {
+    let folder = Folder::new();
+    folder.module("m", &MODULE.replace("interface = \"eth0\" ", "script = \"start\"\nscript_timeout = \"5s\" "));
+    let module = load_module(folder.path(), "m", &folder.cluster()).unwrap();
+    let script = module.virtual_ips[0].script.clone().unwrap();
+    assert_eq!((script.file, script.timeout), (module.folder.join("start"), Duration::from_secs(5)));
+}
+
+#[test]
 fn every_kind_of_check() {
     let folder = Folder::new();
     folder.module("db", MODULE);
@@ -261,11 +271,11 @@ fn a_mirrors_own_keys() {
     let folder = Folder::new();
     folder.module(
         "m",
-        "schema = 1\nkind = \"mirror\"\nnodes = [\"node2\", \"node1\"]\nack = \"disk\"\nresync_max_rate = \"100MiB/s\"\nlow_latency = true\n\
+        "schema = 1\nkind = \"mirror\"\nnodes = [\"node2\", \"node1\"]\nack = \"disk\"\nresync_max_rate = \"100MiB/s\"\nkeep_budget = \"2GiB\"\nlow_latency = true\n\
          start_after_power_cut = true\nfailback = true\npreferred_node = \"node2\"\n[[replicate]]\ndirectory = \"/srv//a b/\"\n",
     );
     let module = load_module(folder.path(), "m", &folder.cluster()).unwrap();
-    assert_eq!((module.ack, module.resync_max_rate), (Ack::Disk, Some(100 << 20)));
+    assert_eq!((module.ack, module.resync_max_rate, module.keep_budget), (Ack::Disk, Some(100 << 20), Some(2 << 30)));
     assert!(module.low_latency && module.start_after_power_cut && module.failback);
     assert_eq!((module.replicate[0].name.as_str(), module.replicate[0].directory.as_os_str()), ("a b", "/srv/a b".as_ref()));
     assert_eq!(module.nodes, [NodeId(1), NodeId(0)]);

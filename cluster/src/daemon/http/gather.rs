@@ -96,7 +96,8 @@ fn addresses(handle: &Handle, held: &[Held]) -> Vec<AddressFigures> {
         held.iter().any(|held| held.module == module.name && held.ip == address.address && held.lost.is_none())
     };
     let one = |address: &crate::config::VirtualIp| AddressFigures { address: address.address.to_string(), held: there(address) };
-    module.virtual_ips.iter().map(one).collect()
+    // Where a script has moved an address to is not seen on any interface.
+    module.virtual_ips.iter().filter(|address| address.script.is_none()).map(one).collect()
 }
 
 fn peers(node: &Node) -> Vec<PeerFigures> {

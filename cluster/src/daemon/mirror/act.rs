@@ -2,7 +2,7 @@
 
 use super::super::fence;
 use super::limits::{END_PRIMARY, END_SECONDARY};
-use super::{Asking, Mirror, Stopping};
+use super::{Asking, Mirror, Stopping, Wish};
 use crate::arbiter::Verdict;
 use crate::config::LostAddress;
 use crate::engine::{BeginSpec, RoleSpec};
@@ -228,23 +228,45 @@ impl Mirror {
     }
 
     fn add_addresses(&mut self) {
-        let wanted: Vec<Wanted> = self.module.virtual_ips.iter().map(wanted).collect();
-        if wanted.is_empty() {
-            self.addressed = true;
-            return;
-        }
-        match self.node.addresses.acquire(&self.module.name, &wanted) {
-            Ok(_) => self.addressed = true,
+        match self.acquire() {
+            Ok(()) => self.addressed = true,
             Err(why) => {
                 self.board.note(&self.module.name, &format!("the virtual address cannot be taken: {why}"), "address_failed");
-                self.queue.push_back(Event::AppFailed(why.to_string()));
+                self.queue.push_back(Event::AppFailed(why));
             }
+        }
+    }
+
+    /// Takes the addresses that are on interfaces, and has the others moved here.
+    pub(super) fn acquire(&self) -> Result<(), String> {
+        let wanted: Vec<Wanted> = self.module.virtual_ips.iter().filter(|address| address.script.is_none()).map(wanted).collect();
+        if !wanted.is_empty() {
+            self.node.addresses.acquire(&self.module.name, &wanted).map_err(|why| why.to_string())?;
+        }
+        self.scripted.wish(Wish::Take, self.address_context());
+        Ok(())
+    }
+
+    fn address_context(&self) -> Context {
+        let next = if self.machine.phase().leads() { "ALONE" } else { "WAIT" };
+        Context::new(self.machine.phase().state(self.machine.view().in_sync).word(), next, self.action)
+    }
+
+    /// A script failed: to take an address is as needed as to start the application; what was not given up is overruled by
+    /// the node that takes it.
+    pub(super) fn address_script(&mut self, wish: Wish, why: String) {
+        let what = if wish == Wish::Take { "taken" } else { "given up" };
+        self.board.note(&self.module.name, &format!("the virtual address cannot be {what}: {why}"), "address_failed");
+        if wish == Wish::Take && self.addressed {
+            self.addressed = false;
+            self.feed(Event::AppFailed(why));
         }
     }
 
     pub(super) fn remove_addresses(&mut self) {
         self.addressed = false;
-        if self.module.virtual_ips.is_empty() {
+        self.scripted.wish(Wish::Give, self.address_context());
+        if self.module.virtual_ips.iter().all(|address| address.script.is_some()) {
             return;
         }
         if let Err(why) = self.node.addresses.release(&self.module.name) {

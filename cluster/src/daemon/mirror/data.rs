@@ -4,6 +4,7 @@ use super::super::node::Node;
 use crate::config::Module;
 use crate::engine::{self, View};
 use crate::replica::{Generation, Replica, together};
+use fsrepl::kept::consistent::Done;
 use fsrepl::node::change::Change;
 use fsrepl::node::cover::ReadOnlyCover;
 use fsrepl::node::identity::{Identity, Right};
@@ -127,6 +128,19 @@ impl Disk {
             tracing::warn!(module = self.module, why, "the replica cannot be read");
         }
         self.fault = fault;
+    }
+
+    /// Puts the state from before an unfinished resync back; with `dry_run` only says whether that can be done.
+    pub fn put_back(&mut self, dry_run: bool) -> Result<Option<Done>, Failure> {
+        let [directory] = self.directories.as_mut_slice() else {
+            // One may have ended its resync, and dropped what it had kept, while another had not.
+            let (why, cure) = ("it has several directories, whose states of one moment are not kept", "let the resync end");
+            return Err(Failure::new(FailureKind::Refused, "cannot put the last consistent state back", why, cure));
+        };
+        let mut offline = Offline::open(&directory.path, &self.state)?;
+        let done = offline.put_back(dry_run);
+        directory.identity = offline.identity().cloned();
+        done
     }
 
     /// While nothing runs on it, others can read the directory and not change it: what they changed would be missing on the

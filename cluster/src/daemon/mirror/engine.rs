@@ -3,7 +3,7 @@
 use super::Mirror;
 use super::limits::GONE;
 use crate::engine::{Ended, EngineSpec, Group, HELD, News, RoleSpec, SPEC_SCHEMA, View};
-use crate::failover::{Event, Phase};
+use crate::failover::{Event, Facts, Phase};
 use fsrepl::report::State;
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,8 @@ impl Mirror {
             low_latency: module.low_latency,
             // The module's, shared by its directories; 0 would be no limit.
             resync_max_rate: module.resync_max_rate.map(|rate| (rate / module.replicate.len() as u64).max(1)),
+            // Kept states of several directories would be of different moments.
+            keep_budget: if module.replicate.len() > 1 { Some(0) } else { module.keep_budget },
             role,
         }
     }
@@ -105,8 +107,7 @@ impl Mirror {
         };
         self.machine.found(phase, in_sync, "found running by a daemon that started anew", "found");
         if phase.leads() {
-            let wanted: Vec<_> = self.module.virtual_ips.iter().map(super::act::wanted).collect();
-            if let Err(why) = self.node.addresses.acquire(&self.module.name, &wanted) {
+            if let Err(why) = self.acquire() {
                 tracing::error!(module = self.module.name, %why, "the virtual address cannot be taken");
             }
             self.addressed = true;
@@ -162,6 +163,23 @@ impl Mirror {
             News::View(view) => self.seen(*view),
             News::Ended(ended) => self.ended(ended),
         }
+    }
+
+    /// The other node's engine has come up to follow: this one need not wait for its next attempt to connect.
+    pub(super) fn dial_when_it_follows(&self, facts: &Facts) {
+        let before = self.machine.view().peer.as_ref().map(|facts| facts.state);
+        let leads = self.view.as_ref().is_some_and(|view| view.is_primary() && !view.session);
+        if !leads || facts.state != crate::failover::State::Second || before == Some(facts.state) {
+            return;
+        }
+        let (run, engines) = (self.node.home.run.clone(), self.module.engines());
+        self.node.couriers.work(move || {
+            for engine in engines {
+                if let Err(why) = crate::engine::call(&run, &engine, "dial", &serde_json::Value::Null) {
+                    tracing::debug!(engine, %why, "the engine connects in its own time");
+                }
+            }
+        });
     }
 
     fn ended(&mut self, ended: Ended) {

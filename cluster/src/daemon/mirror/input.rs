@@ -4,7 +4,7 @@ use super::{Mirror, Stopping};
 use crate::NodeId;
 use crate::arbiter;
 use crate::engine::News;
-use crate::failover::{Command, Event, Facts, OnFailure};
+use crate::failover::{Command, Event, Facts, OnFailure, Phase};
 use crate::heartbeat::Presence;
 use crate::module::application::AppEvent;
 use crate::module::checks::CheckEvent;
@@ -12,6 +12,8 @@ use crate::quorum::agreement::Word;
 use crate::quorum::{Answer, PeerQuestion, witness};
 use crate::replica::Generation;
 use crossbeam::channel::Sender;
+use fsrepl::report::{Failure, FailureKind};
+use serde_json::Value;
 
 /// Why a command was not carried out, in the operator's words.
 pub type Refusal = String;
@@ -46,6 +48,8 @@ pub enum Input {
     Try(Command, Sender<Result<String, Refusal>>),
     /// The machine goes down: the same, but what the operator wants for good stays.
     Passing(Command, Sender<Result<String, Refusal>>),
+    /// The state from before an unfinished resync is to be put back, or, with true, only whether it could be.
+    PutBack(bool, Sender<Result<Value, Failure>>),
     /// The directory is covered while nothing runs on it, or open to edit.
     Guard(bool),
     /// A datagram of a farm's server on that node.
@@ -56,6 +60,8 @@ pub enum Input {
     Checks(bool),
     /// A virtual address is gone for good.
     AddressLost(String),
+    /// A script did not move a virtual address, and why.
+    AddressScript(super::Wish, String),
     /// Modules that this one depends on serve here, or the first that does not.
     Depends(Option<String>),
     /// The daemon ends; what runs stays.
@@ -66,7 +72,10 @@ impl Mirror {
     pub(super) fn input(&mut self, input: Input) {
         match input {
             Input::Engine(number, news) => self.news(number, news),
-            Input::Peer(facts) => self.feed(Event::Peer(*facts)),
+            Input::Peer(facts) => {
+                self.dial_when_it_follows(&facts);
+                self.feed(Event::Peer(*facts));
+            }
             Input::Presence(presence) => self.feed(Event::Presence(presence)),
             Input::Steady(steady) => self.feed(Event::Steady(steady)),
             Input::App(event) => self.application(event),
@@ -89,6 +98,7 @@ impl Mirror {
             }
             Input::Try(command, answer) => drop(answer.send(self.foresee(command))),
             Input::Passing(command, answer) => drop(answer.send(self.command(command))),
+            Input::PutBack(dry_run, answer) => drop(answer.send(self.put_back(dry_run))),
             Input::Guard(on) => {
                 self.guarded = on;
                 if on {
@@ -106,6 +116,7 @@ impl Mirror {
                 }
             }
             Input::AddressLost(why) => self.feed(Event::CheckFailed(why, OnFailure::Failover)),
+            Input::AddressScript(wish, why) => self.address_script(wish, why),
             Input::Depends(missing) => self.depends(missing),
             Input::End => {}
         }
@@ -121,6 +132,28 @@ impl Mirror {
             None => self.feed(Event::ChecksWell),
         }
         self.missing = missing;
+    }
+
+    /// By the engine if one runs, else here; this node waits for the operator's word meanwhile.
+    fn put_back(&mut self, dry_run: bool) -> Result<Value, Failure> {
+        let name = self.module.name.clone();
+        if self.engine.is_some() && self.module.replicate.len() == 1 {
+            let asked = serde_json::json!({ "dry_run": dry_run });
+            return fsrepl::node::control::call(&self.node.home.run, &name, "kept-restore", &asked, super::limits::PUT_BACK);
+        }
+        if !matches!(self.machine.phase(), Phase::Waiting | Phase::Stopped) || !self.application_is_gone() {
+            let (why, cure) = ("the module is not at rest on this node", "see `understudy status`");
+            return Err(Failure::new(FailureKind::Refused, format!("cannot put the last consistent state of {name} back"), why, cure));
+        }
+        let done = self.disk.put_back(dry_run)?;
+        if !dry_run {
+            self.board.note(&name, "the state from before the unfinished resync was put back", "put_back");
+            self.feed(Event::Replica(self.disk.replica()));
+        }
+        if self.guarded {
+            self.guard();
+        }
+        Ok(serde_json::json!({ "schema": 1, "dry_run": dry_run, "put_back": done }))
     }
 
     fn command(&mut self, command: Command) -> Result<String, Refusal> {

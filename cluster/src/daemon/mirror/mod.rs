@@ -6,6 +6,7 @@
 //! ```text
 //! input.rs  what happens          act.rs    what the machine wants       agree.rs  where the right to go on is
 //! engine.rs the engine's news     data.rs   what the replica is          answer.rs the peer's questions, status
+//! scripted.rs addresses that scripts move
 //! ```
 
 mod act;
@@ -15,10 +16,12 @@ mod data;
 mod engine;
 mod input;
 pub mod limits;
+mod scripted;
 
 pub use agree::Agreeing;
 pub use data::Disk;
 pub use input::{Input, Refusal};
+pub use scripted::Wish;
 
 use super::board::Board;
 use super::node::Node;
@@ -34,6 +37,7 @@ use crate::module::checks::Checks;
 use crate::replica::Generation;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
+use scripted::Scripted;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -85,6 +89,7 @@ pub struct Mirror {
     stopping: Stopping,
     /// The addresses are on.
     addressed: bool,
+    scripted: Scripted,
     action: &'static str,
     refused: Option<String>,
     /// The directory is covered while nothing runs on it.
@@ -104,6 +109,7 @@ impl Mirror {
         let engine_pids: Arc<Mutex<Vec<u32>>> = Arc::default();
         let app = Application::new(parts::application(node, module, engine_pids.clone()), parts::app_report(&inputs))?;
         let checks = Checks::start(module.checks.clone(), parts::checks(node, module), parts::check_report(&inputs))?;
+        let scripted = Scripted::start(node, module, &inputs)?;
         Ok(Mirror {
             node: node.clone(),
             module: module.clone(),
@@ -125,6 +131,7 @@ impl Mirror {
             checks_on: true,
             stopping: Stopping::No,
             addressed: false,
+            scripted,
             action: "start",
             refused: None,
             guarded: node.board.desired(&module.name).guard,
@@ -151,7 +158,13 @@ impl Mirror {
     /// What waits for time looks often; what is at rest is woken by what happens.
     fn pause(&self) -> std::time::Duration {
         let resting = matches!(self.machine.phase(), Phase::Stopped | Phase::Second | Phase::Prim) && self.agreeing.rests();
-        if resting { limits::REST } else { limits::TICK }
+        if !resting {
+            return limits::TICK;
+        }
+        match self.node.quorum().kind() {
+            crate::quorum::Kind::None => limits::REST.1,
+            _ => self.node.cluster.profile.witness_pulse.clamp(limits::REST.0, limits::REST.1),
+        }
     }
 
     fn tick(&mut self) {

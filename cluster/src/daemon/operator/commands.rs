@@ -117,6 +117,24 @@ pub fn here(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Value, Failure
     }
 }
 
+/// Puts the state from before an unfinished resync of a module on this node back. It takes as long as what the resync had
+/// changed by then: who does not wait so long looks into the status.
+pub fn put_back(node: &Arc<Node>, args: &Value) -> Result<Value, Failure> {
+    let handle = route::handle(node, args)?;
+    let module = &handle.module.name;
+    let what = format!("cannot put the last consistent state of {module} back");
+    if handle.module.kind != ModuleKind::Mirror {
+        return Err(refused(what, "it is no mirror", "name a mirror module"));
+    }
+    let (sender, answered) = bounded(1);
+    let _ = handle.inputs.send(Input::PutBack(args["dry_run"] == true, sender));
+    let patience = crate::daemon::mirror::limits::PUT_BACK;
+    answered.recv_timeout(patience).unwrap_or_else(|_| {
+        let cure = "it goes on; `understudy status` says when the data is outdated instead of inconsistent";
+        Err(Failure::new(FailureKind::TimedOut, what, format!("it takes longer than {} s", patience.as_secs()), cure))
+    })
+}
+
 fn command(verb: &str, args: &Value) -> Result<Command, Failure> {
     Ok(match verb {
         "start" => Command::Start,

@@ -37,6 +37,7 @@ pub fn answer(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Value, Failu
         }
         "status" => Ok(status::whole(node, args["module"].as_str())),
         "engine" => route::to_engine(node, args),
+        "put-back" => route::maybe_elsewhere(node, verb, args),
         "log" | "support" => route::maybe_elsewhere(node, verb, args),
         "config-diff" => config::diff(node, args),
         "config-push" => config::push(node, args),
@@ -62,6 +63,7 @@ pub fn here(node: &Arc<Node>, verb: &str, args: &Value) -> Result<Value, Failure
         }
         "status" => Ok(status::whole(node, args["module"].as_str())),
         "engine" => route::engine_here(node, args),
+        "put-back" => commands::put_back(node, args),
         "log" => log(node, args),
         "reload" => config::reload(node),
         "config-pack" => config::pack(node),

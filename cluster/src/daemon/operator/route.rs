@@ -106,10 +106,7 @@ pub fn engine_here(node: &Node, args: &Value) -> Result<Value, Failure> {
     let module = handle(node, args)?.module;
     let verb = args["verb"].as_str().unwrap_or("status");
     // What an engine may be asked by an operator; what decides about it is the daemon's.
-    if !matches!(
-        verb,
-        "status" | "sync" | "estimate" | "resync" | "kept" | "kept-remove" | "kept-restore" | "verify" | "verify-look" | "verify-stop"
-    ) {
+    if !matches!(verb, "status" | "sync" | "estimate" | "resync" | "kept" | "kept-remove" | "verify" | "verify-look" | "verify-stop") {
         return Err(usage(format!("cannot ask the engine to {verb}"), "that is the daemon's business", ""));
     }
     let answer = super::engines::ask(node, &module, verb, &args["args"], args["directory"].as_str(), PATIENCE)?;

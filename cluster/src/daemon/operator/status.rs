@@ -59,7 +59,9 @@ fn module(node: &Node, handle: &Handle, shown: &Shown) -> Value {
     value["resync"] = shown.snapshot.resync.clone();
     value["can_fail_over"] = can_fail_over(node, handle, shown);
     value["virtual_ips"] = addresses(node, handle, shown);
-    value["kept"] = kept(node, handle);
+    let engine = engine_kept(node, handle);
+    value["kept"] = engine.as_ref().map_or_else(|| json!([]), |answer| answer["kept"].clone());
+    value["consistent"] = consistent(engine.as_ref(), handle);
     value["checks"] = shown.snapshot.checks.clone();
     value["failover"] = json!(shown.snapshot.failover_on);
     value["checks_on"] = json!(shown.snapshot.checks_on);
@@ -143,18 +145,25 @@ fn addresses(node: &Node, handle: &Handle, own: &Shown) -> Value {
             "name": address.name,
             "address": format!("{}/{}", address.address, address.prefix),
             "interface": address.interface,
+            "script": address.script.is_some(),
             "node": holder.map(|id| node.cluster.name_of(id)),
         })
     };
     handle.module.virtual_ips.iter().map(one).collect()
 }
 
-/// What is kept of lost histories in this node's replica; read from the directory, so that it needs no engine.
-fn kept(node: &Node, handle: &Handle) -> Value {
+/// What the engine on this node says is kept in its replica.
+fn engine_kept(node: &Node, handle: &Handle) -> Option<Value> {
     if handle.module.kind != ModuleKind::Mirror {
-        return json!([]);
+        return None;
     }
-    let patience = std::time::Duration::from_secs(2);
-    let answer = super::engines::ask(node, &handle.module, "kept", &json!({}), None, patience);
-    answer.map_or_else(|_| json!([]), |answer| answer["kept"].clone())
+    fsrepl::node::control::call(&node.home.run, &handle.module.name, "kept", &json!({}), std::time::Duration::from_secs(2)).ok()
+}
+
+/// The state from before a resync that runs or was cut off: without an engine, the directory says.
+fn consistent(engine: Option<&Value>, handle: &Handle) -> Value {
+    match engine {
+        Some(answer) => answer["consistent"].clone(),
+        None => handle.module.replicate.first().map_or(Value::Null, |one| json!(fsrepl::kept::consistent::shown_in(&one.directory))),
+    }
 }

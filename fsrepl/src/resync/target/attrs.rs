@@ -18,11 +18,13 @@ impl Target {
         let _held = objects.locks.one(op.object);
         self.unlock(objects, op.object)?;
         let live = told("resync", objects.live(op.object))?;
+        told("keep", objects.before_attributes(&*live))?;
         let mut stat = told("resync", rustix::fs::statat(&*live, c"", AtFlags::EMPTY_PATH))?;
         // What the primary sent of the content ends in another time each.
         let mut stamped = false;
         if let Some(size) = meta.size.filter(|size| *size != stat.st_size as u64) {
             let fd = told("truncate", live.for_writing())?;
+            told("keep", objects.before_size(&*live, stat.st_size as u64, size))?;
             told("truncate", rustix::fs::ftruncate(fd, size))?;
             stamped = true;
         }
@@ -64,6 +66,7 @@ impl Target {
         if present & flags::LOCKING == 0 {
             return Ok(());
         }
+        told("keep", objects.before_attributes(&*live))?;
         // Durably before: whoever finds this half done must get the attributes again.
         self.remember(std::iter::once((id, Kind::Special)))?;
         if flags::set(&live, present & !flags::LOCKING) {

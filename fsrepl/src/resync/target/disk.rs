@@ -1,7 +1,7 @@
 //! What the secondary's side of a resync needs of a file system: where a directory is, moving what is immutable,
 //! removing whole trees.
 
-use crate::objects::{Kind, Live, flags};
+use crate::objects::{Kind, flags};
 use crate::sys::{self, Sys};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -20,11 +20,12 @@ pub fn open_directory(dir: impl AsFd, name: &CStr) -> Sys<OwnedFd> {
 
 /// The directory that holds `dir`, and its name there. The kernel's word is only a hint, because what it says is
 /// a path; the inode counts.
-pub fn place_of(dir: &Live) -> Sys<(OwnedFd, CString)> {
+pub fn place_of(dir: impl AsFd) -> Sys<(OwnedFd, CString)> {
+    let dir = dir.as_fd();
     let inode = rustix::fs::fstat(dir)?.st_ino;
     let above = open_directory(dir, c"..")?;
     let is_it = |name: &CStr| rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_ino == inode);
-    let path = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd())).unwrap_or_default();
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd())).unwrap_or_default();
     let said = path.file_name().and_then(|name| CString::new(name.as_bytes()).ok());
     if let Some(name) = said.filter(|name| is_it(name)) {
         return Ok((above, name));

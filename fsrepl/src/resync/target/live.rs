@@ -137,6 +137,7 @@ impl Target {
         let dir = told("unlink", objects.live(name.parent))?;
         let it = told("unlink", open_plain(dir.as_fd(), &component(&name.name)?))?;
         let fds: Vec<_> = it.iter().map(AsFd::as_fd).chain([dir.as_fd()]).collect();
+        told("keep", objects.before_unlocking(fds.iter().copied()))?;
         let _unlocked = told("unlink", unlock_all(&fds))?;
         apply(objects, op)
     }
@@ -165,6 +166,7 @@ impl Target {
         let names = [(&from, component(&rename.from.name)?), (&to, component(&rename.to.name)?)];
         let plain: Vec<_> = names.iter().filter_map(|(dir, name)| open_plain(dir.as_fd(), name).ok().flatten()).collect();
         let fds: Vec<_> = plain.iter().map(AsFd::as_fd).chain([from.as_fd(), to.as_fd()]).collect();
+        told("keep", objects.before_unlocking(fds.iter().copied()))?;
         let _unlocked = told("rename", unlock_all(&fds))?;
         apply(objects, op)
     }

@@ -20,8 +20,8 @@ use crate::node::faults::point;
 use crate::objects::{Entry, Kind, Live, Objects, flags};
 use crate::op::{self, Create, Name, SyncNames, kind};
 use crate::sys::{self, Sys};
-pub(crate) use disk::remove_tree;
-use disk::{freely, names_in, open_directory, open_plain, place_of};
+use disk::open_directory;
+pub(crate) use disk::{freely, names_in, open_plain, place_of, remove_tree};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
-const PARKED: &CStr = c"parked";
+pub(crate) const PARKED: &CStr = c"parked";
 /// The parking directory that is about to take its place.
 const NEXT: &CStr = c"parking";
 
@@ -66,6 +66,18 @@ pub struct Purging {
 }
 
 impl Purging {
+    /// Does `work` when what runs has ended.
+    fn behind(&mut self, work: impl FnOnce(&AtomicBool) -> Sys<()> + Send + 'static) -> Result<(), ApplyError> {
+        let (stop, before) = (self.stop.clone(), self.thread.take());
+        let both = move || {
+            before.map_or(Ok(()), |before| before.join().unwrap_or(Err(Errno::IO)))?;
+            work(&stop)
+        };
+        let thread = std::thread::Builder::new().name("purge".into()).spawn(both);
+        self.thread = Some(told("purge", thread.map_err(|_| Errno::AGAIN))?);
+        Ok(())
+    }
+
     /// Waits for the end.
     pub fn wait(mut self) -> Sys<()> {
         self.thread.take().map_or(Ok(()), |thread| thread.join().unwrap_or(Err(Errno::IO)))
@@ -119,6 +131,7 @@ impl Target {
         }
         let hidden = rustix::io::dup(hidden)?;
         let parked = open_directory(&hidden, PARKED)?;
+        objects.set_outside(&parked)?;
         let (unmentioned, owed, purging) = (FxHashMap::default(), Arc::default(), Purging::default());
         let mut target =
             Target { hidden, parked, counter: 0, unmentioned, exclude, journal, owed, misfits: 0, purging, unlocked: Mutex::default() };
@@ -184,6 +197,7 @@ impl Target {
         if op.flags & op::FIRST != 0 {
             self.begin_directory(objects, op.object, &dir)?;
         }
+        self.before_names(objects, &dir, &part.entries)?;
         let strangers = part.entries.iter().filter(|(id, _)| objects.table.look(*id, |_| ()).is_none());
         self.remember(strangers.map(|(id, create)| (*id, Kind::of(create.mode))))?;
         for (id, create) in &part.entries {
@@ -191,6 +205,8 @@ impl Target {
             self.put(objects, &dir, *id, create, 0)?;
         }
         if op.flags & op::MORE == 0 {
+            let surplus: Vec<CString> = self.unmentioned.keys().filter_map(|name| component(name).ok()).collect();
+            told("keep", objects.before_names(&*dir, surplus.iter().map(CString::as_c_str)))?;
             for (name, _) in std::mem::take(&mut self.unmentioned) {
                 let path = component(&name)?;
                 // It may have been moved meanwhile, as another name's object.
@@ -203,6 +219,22 @@ impl Target {
             self.owed.lock().settle(op.object);
         }
         Ok(())
+    }
+
+    /// Names that are not what the table takes them for will change: saved at once, they cost one flush.
+    fn before_names(&self, objects: &Objects, dir: &Live, entries: &[(ObjectId, Create)]) -> Result<(), ApplyError> {
+        if objects.keep().is_none() {
+            return Ok(());
+        }
+        let mut changing = Vec::new();
+        for (id, create) in entries {
+            let path = component(&create.name)?;
+            let present = look(dir, &path)?.map(|stat| stat.st_ino);
+            if present.is_none() || objects.table.look(*id, |entry| entry.inode) != present {
+                changing.push(path);
+            }
+        }
+        told("keep", objects.before_names(dir, changing.iter().map(CString::as_c_str)))
     }
 
     fn begin_directory(&mut self, objects: &Objects, id: ObjectId, dir: &Live) -> Result<(), ApplyError> {
@@ -285,14 +317,18 @@ impl Target {
         {
             let it = told("place", open_plain(self.parked.as_fd(), &place))?;
             let fds: Vec<_> = it.iter().map(AsFd::as_fd).chain([dir.as_fd()]).collect();
+            told("keep", objects.before_name(dir, path))?;
+            told("keep", objects.before_unlocking(fds.iter().copied()))?;
             told("place", freely(&fds, || rustix::fs::renameat(&self.parked, &*place, dir, path)))?;
         } else {
             // Its other name goes when the directory that holds it is compared.
             let object = told("place", objects.any_fd(id))?;
+            told("keep", objects.before_name(dir, path))?;
             let link = || rustix::fs::linkat(&*object, c"", dir, path, AtFlags::EMPTY_PATH);
             match link() {
                 Err(Errno::PERM) => {
                     let live = told("place", objects.live(id))?;
+                    told("keep", objects.before_unlocking([live.as_fd(), dir.as_fd()]))?;
                     told("place", freely(&[live.as_fd(), dir.as_fd()], link))?;
                 }
                 other => told("place", other)?,
@@ -316,7 +352,10 @@ impl Target {
 
     fn rename_directory(&self, objects: &Objects, id: ObjectId, dir: BorrowedFd<'_>, path: &CStr) -> Sys<()> {
         let live = objects.live(id)?;
-        let (above, name) = place_of(&live)?;
+        let (above, name) = place_of(&*live)?;
+        objects.before_name(&above, &name)?;
+        objects.before_name(dir, path)?;
+        objects.before_unlocking([live.as_fd(), above.as_fd(), dir])?;
         freely(&[live.as_fd(), above.as_fd(), dir], || rustix::fs::renameat(&above, &*name, dir, path))
     }
 
@@ -351,7 +390,7 @@ impl Target {
             Some(id) => parked_name(id),
             None => self.another_name(),
         };
-        self.park_as(dir, path, &place)
+        self.park_as(objects, dir, path, &place)
     }
 
     fn another_name(&mut self) -> CString {
@@ -367,13 +406,15 @@ impl Target {
         freely(&fds, || rustix::fs::renameat(&self.parked, place, &self.parked, &*other))
     }
 
-    fn park_as(&mut self, dir: &Live, path: &CStr, place: &CStr) -> Result<(), ApplyError> {
+    fn park_as(&mut self, objects: &Objects, dir: &Live, path: &CStr, place: &CStr) -> Result<(), ApplyError> {
         let inode = told("park", rustix::fs::statat(dir, path, AtFlags::SYMLINK_NOFOLLOW))?.st_ino;
         if look(&self.parked, place)?.is_some_and(|stat| stat.st_ino != inode) {
             told("park", self.set_aside(place))?;
         }
         let it = told("park", open_plain(dir.as_fd(), path))?;
         let fds: Vec<_> = it.iter().map(AsFd::as_fd).chain([dir.as_fd()]).collect();
+        told("keep", objects.before_name(dir, path))?;
+        told("keep", objects.before_unlocking(fds.iter().copied()))?;
         told("park", freely(&fds, || rustix::fs::renameat(dir, path, &self.parked, place)))?;
         // Two names of one inode: renaming one onto the other does nothing.
         match freely(&fds, || rustix::fs::unlinkat(dir, path, AtFlags::empty())) {
@@ -387,7 +428,7 @@ impl Target {
         let name: Name = nonsense(op.body)?;
         self.in_known(objects, &[name.parent], |target| {
             let dir = told("park", objects.live(name.parent))?;
-            target.park_as(&dir, &component(&name.name)?, &parked_name(op.object))?;
+            target.park_as(objects, &dir, &component(&name.name)?, &parked_name(op.object))?;
             dir.changed();
             objects.times.set(name.parent, name.parent_mtime);
             Ok(())
@@ -423,6 +464,10 @@ impl Target {
                 objects.removed(id, stat.st_ino);
             }
         }
+        self.keep_parked(objects, &mut names)?;
+        if names.is_empty() {
+            return Ok(());
+        }
         let aside = self.another_name();
         match self.renew(&aside) {
             // What is parked may be what the room is needed for.
@@ -433,15 +478,24 @@ impl Target {
             other => told("purge", other)?,
         }
         let parked = told("purge", rustix::io::dup(&self.parked))?;
-        let (stop, before) = (self.purging.stop.clone(), self.purging.thread.take());
         self.purging.going = vec![aside.clone()];
-        let work = move || {
-            before.map_or(Ok(()), |before| before.join().unwrap_or(Err(Errno::IO)))?;
-            remove_tree(&parked, &aside, &stop)
-        };
-        let thread = std::thread::Builder::new().name("purge".into()).spawn(work);
-        self.purging.thread = Some(told("purge", thread.map_err(|_| Errno::AGAIN))?);
-        Ok(())
+        self.purging.behind(move |stop| remove_tree(&parked, &aside, stop))
+    }
+
+    /// What belongs to the last consistent state is moved aside instead; the rest stays in `names`.
+    fn keep_parked(&mut self, objects: &Objects, names: &mut Vec<CString>) -> Result<(), ApplyError> {
+        let Some(keep) = objects.keep() else { return Ok(()) };
+        let mut taken = Vec::new();
+        while let Some(name) = names.pop() {
+            match told("purge", objects.keep_tree(&self.parked, &name))? {
+                Some(place) => taken.push(place),
+                None => {
+                    names.push(name);
+                    break;
+                }
+            }
+        }
+        self.purging.behind(move |stop| keep.weigh(&taken, stop))
     }
 
     /// A new parking directory; the old one lies in it under the name `aside`.

@@ -2,7 +2,7 @@
 //! application come in between. Whether the trees are equal is judged by code that shares nothing with the engine.
 
 pub(crate) mod act;
-mod compare;
+pub(crate) mod compare;
 pub(crate) mod pair;
 mod random;
 mod stories;

@@ -47,6 +47,11 @@ impl Clients {
     /// The acknowledged transactions of each client, once the database is gone.
     pub fn after_crash(self) -> Vec<u32> {
         self.stop.store(true, Ordering::Relaxed);
+        self.after_loss()
+    }
+
+    /// The same; they work on until the database has gone.
+    pub fn after_loss(self) -> Vec<u32> {
         self.threads.into_iter().map(|thread| thread.join().expect("a client does not panic")).collect()
     }
 }
