@@ -183,7 +183,8 @@ impl Mirror {
         }
         let own = self.disk.replica();
         superseded.retain(|generation| !own.knows(*generation));
-        let serving = step.to.leads();
+        // The word of a node that serves already is about its history only; promoting one is granted by it.
+        let serving = matches!(step.to, Phase::Alone | Phase::Prim);
         let next = if serving { own.current } else { own.intent }.unwrap_or_else(Uuid::new_v4);
         self.force_witness(next);
         if serving {
