@@ -445,7 +445,12 @@ impl Order<'_> {
             payload: frame.payload,
         };
         let what = self.apply(&op).inspect_err(|ended| {
-            tracing::error!(kind = op.kind, object = %op.object, seq, %ended, "an operation cannot be applied");
+            // A resync that cannot be applied is tried again and again: why its session ended is told once.
+            if self.session.was_in_sync() {
+                tracing::error!(kind = op.kind, object = %op.object, seq, %ended, "an operation cannot be applied");
+            } else {
+                tracing::debug!(kind = op.kind, object = %op.object, seq, %ended, "an operation of a resync cannot be applied");
+            }
         })?;
         if header.flags & op::MORE != 0 && header.kind == kind::WRITE {
             self.open = Some(seq);

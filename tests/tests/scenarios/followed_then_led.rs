@@ -5,7 +5,7 @@ use super::LIMIT;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use tests::disk::{Disk, chosen_kind};
-use tests::engine::PATIENCE;
+use tests::engine::{PATIENCE, Said};
 use tests::history::Node;
 use tests::lab::scenario;
 use tests::pair::{PORT, make_key};
@@ -45,7 +45,8 @@ fn what_was_followed_is_flushed_before_the_former_primary_forgets_it() {
         a.engine().wait_ready();
         b.engine = Some(b.mount(a.address).env("UNDERSTUDY_TEST_FAIL", "in-sync-before-journal:1").spawn());
         b.engine.as_mut().expect("it was started").wait_exit(PATIENCE);
-        a.engine().wait_state("SECOND", "uptodate");
+        // It was in sync; that the primary is gone it may have noticed as well.
+        a.engine().wait_since(0, "in sync", PATIENCE, |said| matches!(said, Said::State { reason_code, .. } if reason_code == "in_sync"));
         b.kill();
         let image = b.lose_power();
         b.boot(image);
