@@ -139,7 +139,7 @@ fn xattrs(dir: BorrowedFd<'_>, name: &CStr) -> Result<BTreeMap<Vec<u8>, Vec<u8>>
     for name in names[..length].split(|&b| b == 0).filter(|name| !name.is_empty()) {
         let mut value = vec![0_u8; 64 * 1024];
         // xfs shows each ACL a second time, by its own name for it.
-        if name.to_bytes().starts_with(b"trusted.SGI_ACL_") {
+        if name.starts_with(b"trusted.SGI_ACL_") {
             continue;
         }
         let length = lgetxattr(path, name, &mut value)?;

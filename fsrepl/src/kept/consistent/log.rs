@@ -17,6 +17,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use uuid::Uuid;
 
+/// A record, where its payload lies (offset, length), and where the next one begins.
+type Found = (Record, (u64, u64), u64);
+
 const FILE: &CStr = c"log";
 const MAGIC: &[u8; 8] = b"usundo1\n";
 /// The header has a block of its own, written over in place.
@@ -301,7 +304,7 @@ impl Log {
     }
 
     /// The record at `at`, where its payload is, and where the next one begins. None at the end, or where it is torn.
-    fn read(&self, at: u64, length: u64) -> io::Result<Option<(Record, (u64, u64), u64)>> {
+    fn read(&self, at: u64, length: u64) -> io::Result<Option<Found>> {
         let mut head = [0; HEAD];
         if at + HEAD as u64 > length {
             return Ok(None);
