@@ -1,7 +1,7 @@
 //! `understudy kept`: the trees of changes that lost.
 
 use crate::args::{Global, KeptArgs};
-use crate::model::Cluster;
+use crate::model::{Cluster, Module};
 use crate::{engine, names, node, output, render};
 use fsrepl::node::options::Outcome;
 use fsrepl::report::{Failure, FailureKind};
@@ -76,14 +76,18 @@ impl Keeper {
     }
 }
 
+/// The modules, as the daemon knows them; without a daemon there are none.
+fn cluster(global: &Global) -> Result<Cluster, Failure> {
+    match node::status(global, None) {
+        Ok((_, cluster)) => Ok(cluster),
+        Err(failure) if node::is_away(&failure) => Ok(Cluster::default()),
+        Err(failure) => Err(failure),
+    }
+}
+
 /// The replicas that are meant: those of modules on all nodes where they run, and the other engines of this node.
-fn keepers(name: Option<&str>, global: &Global) -> Result<Vec<Keeper>, Failure> {
+fn keepers(name: Option<&str>, cluster: &Cluster, global: &Global) -> Result<Vec<Keeper>, Failure> {
     let running = engine::list(&global.run)?;
-    let cluster = match node::status(global, None) {
-        Ok((_, cluster)) => cluster,
-        Err(failure) if node::is_away(&failure) => Cluster::default(),
-        Err(failure) => return Err(failure),
-    };
     let mut keepers = Vec::new();
     for module in cluster.modules.iter().filter(|module| module.is_mirror() && name.is_none_or(|name| name == module.name)) {
         for on in module.nodes.iter().filter(|on| on.reachable && on.state != "STOP") {
@@ -117,10 +121,10 @@ fn keepers(name: Option<&str>, global: &Global) -> Result<Vec<Keeper>, Failure> 
 }
 
 /// What is kept, and why some could not be asked; a failure if none could.
-fn look(name: Option<&str>, global: &Global) -> Result<Vec<(Keeper, Vec<Value>)>, Failure> {
+fn look(name: Option<&str>, cluster: &Cluster, global: &Global) -> Result<Vec<(Keeper, Vec<Value>)>, Failure> {
     let mut found = Vec::new();
     let mut last = None;
-    for keeper in keepers(name, global)? {
+    for keeper in keepers(name, cluster, global)? {
         match keeper.trees(global) {
             Ok(trees) => found.push((keeper, trees)),
             Err(failure) => {
@@ -136,16 +140,15 @@ fn look(name: Option<&str>, global: &Global) -> Result<Vec<(Keeper, Vec<Value>)>
 }
 
 /// States from before a resync on this node: of its modules, whether an engine runs or not, and of other engines.
-fn states(name: Option<&str>, global: &Global) -> Vec<Value> {
-    let modules = node::status(global, None).map_or_else(|_| Vec::new(), |(_, cluster)| cluster.modules);
-    let is_module = |name: &str| modules.iter().any(|module| module.name == name);
+fn states(name: Option<&str>, cluster: &Cluster, global: &Global) -> Vec<Value> {
     let running = engine::list(&global.run).unwrap_or_default();
     let wanted = |one: &str| name.is_none_or(|name| name == one || names::running(name, &running) == one);
-    let engines = running.iter().filter(|name| !is_module(name) && wanted(name)).map(|name| {
+    let engines = running.iter().filter(|name| !cluster.owns(name) && wanted(name)).map(|name| {
         let answer = engine::ask(&global.run, name, "kept", &Value::Null, PATIENCE).unwrap_or_default();
         (name.clone(), answer["consistent"].clone())
     });
-    let of_modules = modules.iter().filter(|module| wanted(&module.name)).map(|module| (module.name.clone(), module.consistent.clone()));
+    let of_modules =
+        cluster.modules.iter().filter(|module| wanted(&module.name)).map(|module| (module.name.clone(), module.consistent.clone()));
     let mut all = Vec::new();
     for (name, mut state) in of_modules.chain(engines).filter(|(_, state)| state.is_object()) {
         state["module"] = json!(name);
@@ -156,12 +159,7 @@ fn states(name: Option<&str>, global: &Global) -> Vec<Value> {
 
 /// Puts the state from before an unfinished resync back.
 fn restore(name: &str, args: &KeptArgs, global: &Global) -> Outcome {
-    let module = match node::status(global, None) {
-        Ok((_, cluster)) => cluster.modules.iter().any(|module| module.name == name && module.is_mirror()),
-        Err(failure) if node::is_away(&failure) => false,
-        Err(failure) => return Err(failure),
-    };
-    let answer = if module {
+    let answer = if cluster(global)?.module(name).is_some_and(Module::is_mirror) {
         let asked = json!({ "module": name, "node": args.node, "dry_run": args.dry_run });
         node::ask(global, "put-back", &asked, PUT_BACK)?
     } else {
@@ -187,8 +185,10 @@ fn restore(name: &str, args: &KeptArgs, global: &Global) -> Outcome {
 }
 
 fn list(name: Option<&str>, global: &Global) -> Outcome {
-    let states = states(name, global);
-    let found = match look(name, global) {
+    let cluster = cluster(global);
+    let none = Cluster::default();
+    let states = states(name, cluster.as_ref().unwrap_or(&none), global);
+    let found = match cluster.and_then(|cluster| look(name, &cluster, global)) {
         // No engine, and yet something to tell.
         Err(_) if !states.is_empty() => Vec::new(),
         other => other?,
@@ -213,7 +213,7 @@ fn list(name: Option<&str>, global: &Global) -> Outcome {
 }
 
 fn remove(name: Option<&str>, id: &str, global: &Global) -> Outcome {
-    for (keeper, trees) in look(name, global)? {
+    for (keeper, trees) in look(name, &cluster(global)?, global)? {
         if trees.iter().any(|tree| tree["id"] == id) {
             keeper.ask("kept-remove", &json!({ "id": id }), global)?;
             if global.json {

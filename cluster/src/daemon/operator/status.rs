@@ -152,12 +152,12 @@ fn addresses(node: &Node, handle: &Handle, own: &Shown) -> Value {
     handle.module.virtual_ips.iter().map(one).collect()
 }
 
-/// What the engine on this node says is kept in its replica.
+/// What the engines on this node say is kept in their replicas.
 fn engine_kept(node: &Node, handle: &Handle) -> Option<Value> {
     if handle.module.kind != ModuleKind::Mirror {
         return None;
     }
-    fsrepl::node::control::call(&node.home.run, &handle.module.name, "kept", &json!({}), std::time::Duration::from_secs(2)).ok()
+    super::engines::ask(node, &handle.module, "kept", &json!({}), None, std::time::Duration::from_secs(2)).ok()
 }
 
 /// The state from before a resync that runs or was cut off: without an engine, the directory says.
