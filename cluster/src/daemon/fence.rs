@@ -7,10 +7,5 @@ use crate::module::process::Plan;
 pub fn run(fence: &Fence, module: &str, node: &str) -> Result<(), String> {
     let environment = vec![("UNDERSTUDY_NODE".to_owned(), node.to_owned()), ("UNDERSTUDY_MODULE".to_owned(), module.to_owned())];
     let plan = Plan { command: fence.command.iter().map(Into::into).collect(), environment, folder: "/".into() };
-    let ran = plan.run(None, fence.timeout)?;
-    match ran.ended {
-        Some(ended) if ended.well() => Ok(()),
-        Some(ended) => Err(format!("{} {ended}: {}", plan.name(), ran.output.trim())),
-        None => Err(format!("{} took longer than {:?}", plan.name(), fence.timeout)),
-    }
+    plan.must(&plan.name(), fence.timeout)
 }

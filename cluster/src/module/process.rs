@@ -171,6 +171,16 @@ impl Plan {
         Process::of(command.spawn()?)
     }
 
+    /// Runs it; an error is why it did not end well within `limit`. `what`: how the error calls it.
+    pub fn must(&self, what: &str, limit: Duration) -> Result<(), String> {
+        let ran = self.run(None, limit)?;
+        match ran.ended {
+            Some(ended) if ended.well() => Ok(()),
+            Some(ended) => Err(format!("{what} {ended}: {}", ran.output.trim())),
+            None => Err(format!("{what} took longer than {limit:?}")),
+        }
+    }
+
     /// Runs it to its end, at most for `limit`; then it is killed with all that it started. `input` must fit in a pipe.
     pub fn run(&self, input: Option<&[u8]>, limit: Duration) -> Result<Ran, String> {
         let fail = |error: io::Error| format!("{} cannot be started: {}", self.name(), words(&error));

@@ -114,12 +114,7 @@ impl Worker {
         let command = vec![script.file.clone().into_os_string(), wish.word().into(), text.into()];
         let folder = script.file.parent().map(Into::into).unwrap_or_else(|| "/".into());
         let plan = Plan { command, environment, folder };
-        let ran = plan.run(None, script.timeout)?;
-        match ran.ended {
-            Some(ended) if ended.well() => Ok(()),
-            Some(ended) => Err(format!("{} {} {ended}: {}", plan.name(), wish.word(), ran.output.trim())),
-            None => Err(format!("{} {} took longer than {:?}", plan.name(), wish.word(), script.timeout)),
-        }
+        plan.must(&format!("{} {}", plan.name(), wish.word()), script.timeout)
     }
 }
 
