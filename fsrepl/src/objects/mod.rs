@@ -5,6 +5,7 @@ mod before;
 mod changes;
 mod entry;
 pub mod flags;
+mod lazy;
 mod live;
 mod locks;
 mod store;
@@ -13,6 +14,7 @@ mod times;
 mod unnamed;
 
 pub use entry::{Entry, Kind};
+pub use lazy::Lazy;
 pub use live::{Cursor, Live};
 pub use locks::{Held, Locks};
 pub use table::Table;
