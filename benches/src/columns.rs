@@ -74,6 +74,11 @@ pub struct Needs {
     pub daemons: bool,
 }
 
+impl Needs {
+    /// Hosts with daemons, made by the bench itself.
+    pub const CLUSTER: Needs = Needs { relay: false, wire: false, no_engines: true, daemons: true };
+}
+
 /// Directories and servers of one bench; everything ends with this value.
 pub struct Rig {
     root: PathBuf,

@@ -7,8 +7,7 @@ use crate::proc;
 use crate::stats::{Aim, Bound, Metric, Readings, Reference};
 use anyhow::{Context, Result};
 use std::time::{Duration, Instant};
-use tests::cluster::{Node, Setup, Site};
-use tests::lab::Lab;
+use tests::cluster::{Node, Site};
 
 const MODULES: usize = 100;
 /// In short.
@@ -66,7 +65,7 @@ impl Load for Idle {
     }
 
     fn needs(&self) -> Needs {
-        Needs { no_engines: true, daemons: true, ..Needs::default() }
+        Needs::CLUSTER
     }
 
     fn most_rounds(&self) -> u32 {
@@ -74,12 +73,8 @@ impl Load for Idle {
     }
 
     fn prepare(&mut self, rig: &mut Rig, _: Column) -> Result<()> {
-        let lab = Lab::new("idle");
-        self.site = Some(super::failover::said(&lab, || {
-            let mut site = Site::prepare(&lab, Setup { modules: rig.size(MODULES, FEW), witness: true, ..Setup::default() });
-            site.many_first_start(LIMIT);
-            site
-        })?);
+        let (_, site) = super::failover::many("idle", rig.size(MODULES, FEW), LIMIT)?;
+        self.site = Some(site);
         Ok(())
     }
 

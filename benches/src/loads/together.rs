@@ -6,7 +6,7 @@ use crate::stats::{Aim, Metric, Readings};
 use anyhow::{Context, Result};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tests::cluster::{Setup, Site};
+use tests::cluster::Site;
 use tests::lab::Lab;
 
 const MODULES: usize = 32;
@@ -43,7 +43,7 @@ impl Load for Together {
     }
 
     fn needs(&self) -> Needs {
-        Needs { no_engines: true, daemons: true, ..Needs::default() }
+        Needs::CLUSTER
     }
 
     fn most_rounds(&self) -> u32 {
@@ -52,13 +52,8 @@ impl Load for Together {
     }
 
     fn prepare(&mut self, rig: &mut Rig, _: Column) -> Result<()> {
-        let lab = Lab::new("together");
         let modules = rig.size(MODULES, FEW);
-        let site = super::failover::said(&lab, || {
-            let mut site = Site::prepare(&lab, Setup { modules, witness: true, ..Setup::default() });
-            site.many_first_start(LIMIT);
-            site
-        })?;
+        let (lab, site) = super::failover::many("together", modules, LIMIT)?;
         self.all = Some((lab, site, modules));
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::stats::{Aim, Bound, Metric, Readings, Reference};
 use anyhow::{Context, Result};
 use events::Event;
 use stage::Stage;
-pub use stage::said;
+pub use stage::{many, said};
 
 /// The default, and in short.
 const ROUNDS: [u32; 2] = [50, 3];
@@ -93,7 +93,7 @@ impl Load for Failover {
     }
 
     fn needs(&self) -> Needs {
-        Needs { no_engines: true, daemons: true, ..Needs::default() }
+        Needs::CLUSTER
     }
 
     fn rounds(&self, quick: bool) -> u32 {

@@ -72,6 +72,17 @@ fn thread(register: Register) -> usize {
     }
 }
 
+/// As many modules, alike, that serve in sync on the first of two nodes.
+pub fn many(name: &str, modules: usize, limit: Duration) -> Result<(Arc<Lab>, Site)> {
+    let lab = Lab::new(name);
+    let site = said(&lab, || {
+        let mut site = Site::prepare(&lab, Setup { modules, witness: true, ..Setup::default() });
+        site.many_first_start(limit);
+        site
+    })?;
+    Ok((lab, site))
+}
+
 /// What the hosts cannot do is said by a panic; here it ends the bench only.
 pub fn said<T>(lab: &Lab, work: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
