@@ -6,6 +6,13 @@ use std::os::unix::fs::{FileExt, PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 use std::process::Command;
 
+/// Copies everything below `from`, as it is, to a new directory.
+pub fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("create the copy");
+    let copied = Command::new("cp").args(["-a", "--sparse=always"]).arg(from.join(".")).arg(to).status();
+    assert!(copied.expect("run cp").success());
+}
+
 /// Fills `root` with one of everything that is to be kept.
 pub fn varied_tree(root: &Path) {
     let write = |name: &str, content: &[u8]| fs::write(root.join(name), content).expect("write a file");

@@ -30,19 +30,24 @@ pub struct Setup {
     pub modules: usize,
 }
 
+impl Setup {
+    /// One module of one directory, one network, nobody who decides between isolated nodes.
+    pub const USUAL: Setup = Setup {
+        profile: "lan",
+        witness: false,
+        networks: 1,
+        max_restarts: 3,
+        check: None,
+        directories: 1,
+        scripted: false,
+        resync_max_rate: None,
+        modules: 1,
+    };
+}
+
 impl Default for Setup {
     fn default() -> Setup {
-        Setup {
-            profile: "lan",
-            witness: false,
-            networks: 1,
-            max_restarts: 3,
-            check: None,
-            directories: 1,
-            scripted: false,
-            resync_max_rate: None,
-            modules: 1,
-        }
+        Setup::USUAL
     }
 }
 

@@ -119,7 +119,12 @@ impl Site {
 
     /// The address that clients use.
     pub fn virtual_address(&self) -> Ipv4Addr {
-        self.networks[0].address(100)
+        self.address(100)
+    }
+
+    /// An address of the first network: 1 and 2 are the nodes', 9 the hub's, from 100 on they are virtual.
+    pub fn address(&self, host: u8) -> Ipv4Addr {
+        self.networks[0].address(host)
     }
 
     /// Where the application of node `which` is reached whatever has the virtual address.
@@ -225,6 +230,17 @@ impl Site {
         let verdict = check_final(notes, &read_all(&self.nodes[which].all_seen(), THREADS));
         assert!(verdict.acknowledged > 0, "nothing was acknowledged");
         verdict.must_be_clean();
+    }
+
+    /// The end of a story in which `leader` serves: one node had the address at a time, if that was watched; nothing
+    /// acknowledged is missing, and both trees are equal.
+    pub fn judge(self, leader: usize, clients: Clients, watch: Option<Watch>) {
+        let notes = clients.stop();
+        if let Some(watch) = watch {
+            watch.stop().must_be_one();
+        }
+        self.must_hold(leader, &notes);
+        self.finish(&notes);
     }
 
     /// Stops the module everywhere; both trees are equal, and hold everything acknowledged.

@@ -19,9 +19,6 @@ fn restarts_in_place_then_the_other_node() {
         clients.wait_by("b", 300, WORK);
         site.nodes[1].wait_phase("Prim", WORK);
         site.nodes[0].wait_phase("Second", WORK);
-        let notes = clients.stop();
-        watch.stop().must_be_one();
-        site.must_hold(1, &notes);
-        site.finish(&notes);
+        site.judge(1, clients, Some(watch));
     });
 }

@@ -15,9 +15,7 @@ fn both_return(name: &'static str, order: [usize; 2]) {
         order.iter().for_each(|&which| site.power_on(which));
         site.wait_roles(0);
         clients.wait_by("a", 200, WORK);
-        let notes = clients.stop();
-        site.must_hold(0, &notes);
-        site.finish(&notes);
+        site.judge(0, clients, None);
     });
 }
 

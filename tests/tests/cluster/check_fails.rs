@@ -1,23 +1,12 @@
 //! A check fails that wants the other node to serve.
 
-use crate::{LIMIT, WORK};
-use tests::cluster::{Setup, Site};
-use tests::lab::scenario;
-
+use crate::stories::moves_to_the_other;
 use std::fs;
+use tests::cluster::Setup;
 
 #[test]
 fn the_other_node_serves() {
-    scenario("c-check", LIMIT, |lab| {
-        let site = Site::in_sync(lab, Setup { check: Some("failover"), ..Setup::default() });
-        let (clients, watch) = (site.clients("c-check"), site.watch());
-        clients.wait_by("a", 200, WORK);
+    moves_to_the_other("c-check", Setup { check: Some("failover"), ..Setup::default() }, |lab, _| {
         fs::write(lab.dir.join("a.sick"), "").expect("make it sick");
-        clients.wait_by("b", 300, WORK);
-        site.wait_roles(1);
-        let notes = clients.stop();
-        watch.stop().must_be_one();
-        site.must_hold(1, &notes);
-        site.finish(&notes);
     });
 }

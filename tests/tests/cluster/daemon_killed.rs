@@ -29,9 +29,6 @@ fn engine_and_application_stay() {
         site.nodes[0].order("swap", serde_json::json!({}));
         clients.wait_by("b", 200, WORK);
         site.wait_roles(1);
-        let notes = clients.stop();
-        watch.stop().must_be_one();
-        site.must_hold(1, &notes);
-        site.finish(&notes);
+        site.judge(1, clients, Some(watch));
     });
 }

@@ -56,7 +56,8 @@ fn postgresql() -> Product {
             let user = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups", "--"];
             host.run(user.into_iter().chain([initdb.as_str(), "-D", &place, "--data-checksums", "-A", "trust", "--no-instructions"]));
             let rules = host.view(&dir.join("pg_hba.conf"));
-            fs::write(&rules, fs::read_to_string(&rules).unwrap() + "host all all 10.77.0.0/16 trust\n").unwrap();
+            fs::write(&rules, fs::read_to_string(&rules).expect("read a file") + "host all all 10.77.0.0/16 trust\n")
+                .expect("write a file");
         },
         shell: |host, address| {
             let mut shell = host.command("psql");
@@ -137,17 +138,13 @@ impl Proof<'_> {
     fn set_up(&mut self) {
         let [first, second] = &self.site.nodes;
         let configs = [first, second].map(|node| node.host.dir.join("config"));
-        let quorum = fs::read_to_string(configs[0].join("cluster.toml")).unwrap();
+        let quorum = fs::read_to_string(configs[0].join("cluster.toml")).expect("read a file");
         let quorum = quorum[quorum.find("[quorum]").expect("a witness")..].to_owned();
-        configs.iter().for_each(|config| fs::remove_dir_all(config).unwrap());
-        let named = [first, second].map(|node| {
-            let [one, two, three, _] = self.address.octets();
-            let last = if node.name == "a" { 1 } else { 2 };
-            format!("{}={one}.{two}.{three}.{last}", node.name)
-        });
+        configs.iter().for_each(|config| fs::remove_dir_all(config).expect("remove"));
+        let named = [0, 1].map(|which: u8| format!("{}={}", self.site.nodes[usize::from(which)].name, self.site.address(which + 1)));
         first.operate(["init", "--name", "demo", "--node", &named[0], "--node", &named[1]]);
         let file = configs[0].join("cluster.toml");
-        fs::write(&file, fs::read_to_string(&file).unwrap() + "\n" + &quorum).unwrap();
+        fs::write(&file, fs::read_to_string(&file).expect("read a file") + "\n" + &quorum).expect("write a file");
         self.make_module(first);
         first.operate(["config", "check"]);
         second.host.run([Path::new("cp"), Path::new("-a"), &configs[0], &configs[1]]);
@@ -219,10 +216,10 @@ impl Proof<'_> {
         (self.product.examine)(&self.site.hub, self.address);
         let config = self.site.nodes[leader].host.dir.join("config");
         let kept = config.with_extension("kept");
-        fs::rename(&config, &kept).unwrap();
+        fs::rename(&config, &kept).expect("rename");
         self.site.boot(leader);
-        fs::remove_dir_all(&config).unwrap();
-        fs::rename(&kept, &config).unwrap();
+        fs::remove_dir_all(&config).expect("remove");
+        fs::rename(&kept, &config).expect("rename");
         self.prepare(leader);
         self.site.nodes[leader].start_daemon();
         self.wait_roles(1 - leader);
@@ -243,13 +240,13 @@ fn prove(name: &'static str, product: Product) {
     let rounds: u32 = std::env::var("UNDERSTUDY_ROUNDS").map_or(1, |text| text.parse().expect("UNDERSTUDY_ROUNDS is a number"));
     scenario(name, ROUND * (rounds + 1), move |lab| {
         let site = Site::prepare(lab, Setup { witness: true, ..Setup::default() });
-        let [first, second, third, _] = site.virtual_address().octets();
         let dir = lab.dir.join("db");
-        fs::create_dir_all(&dir).unwrap();
-        let mut proof = Proof { site, product: &product, dir, address: Ipv4Addr::new(first, second, third, 101) };
+        fs::create_dir_all(&dir).expect("create a directory");
+        let address = site.address(101);
+        let mut proof = Proof { site, product: &product, dir, address };
         for which in 0..2 {
             let host = &proof.site.nodes[which].host;
-            host.run(["install", "-d", "-m", "700", "-o", product.user, host.dir.join("db").to_str().unwrap()]);
+            host.run(["install", "-d", "-m", "700", "-o", product.user, host.dir.join("db").to_str().expect("a plain name")]);
             proof.prepare(which);
         }
         (product.initialise)(&proof.site.nodes[0].host, &proof.dir);

@@ -28,7 +28,7 @@ fn configuration(lab: &Lab) -> String {
          client_body_temp_path /run/t1; proxy_temp_path /run/t2; fastcgi_temp_path /run/t3; uwsgi_temp_path /run/t4; scgi_temp_path /run/t5;\n\
          server {{ listen {PORT}; location / {{ return 200 $hostname; }} }}\n}}\n"
     );
-    fs::write(&file, text).unwrap();
+    fs::write(&file, text).expect("write a file");
     file.display().to_string()
 }
 
@@ -52,28 +52,26 @@ fn make_module(node: &Node, address: Ipv4Addr, file: &str) {
 /// A farm of nginx on both nodes, and its address.
 fn farm(lab: &std::sync::Arc<Lab>) -> (Site, Ipv4Addr) {
     let mut site = Site::prepare(lab, Setup::default());
-    let [first, second, third, _] = site.virtual_address().octets();
-    let address = Ipv4Addr::new(first, second, third, 101);
+    let address = site.address(101);
     let file = configuration(lab);
     for node in &mut site.nodes {
         make_module(node, address, &file);
         node.start_daemon();
     }
     for node in &site.nodes {
-        node.ask("start", &json!({ "module": "web", "node": node.name })).unwrap();
+        node.ask("start", &json!({ "module": "web", "node": node.name })).expect("it is carried out");
     }
     (site, address)
 }
 
 /// Who serves each new client: the node's name, empty where nobody answered; and whose it is by the share function.
 fn served(site: &Site, address: Ipv4Addr, asked: usize) -> Vec<(String, String)> {
-    let [first, second, third, _] = address.octets();
-    let hub = Ipv4Addr::new(first, second, third, 9);
+    let hub = site.address(9);
     let ask = |port: u16| {
         let words = format!("curl --silent --max-time 2 --local-port {port} http://{address}:{PORT}/; true");
         let host = site.hub.run(["sh", "-c", &words]);
         let told = site.nodes[asked].operate(["farm", "whose", format!("{hub}:{port}").as_str(), "web", "--json"]);
-        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
         (host.rsplit('-').next().unwrap_or_default().trim().to_owned(), told["rules"][0]["server"].as_str().unwrap_or_default().to_owned())
     };
     ports().map(ask).collect()

@@ -1,6 +1,7 @@
 //! The host of the primary is gone at once, under load: the other one takes over. It returns as secondary, while the
 //! application goes on.
 
+use crate::stories::host_goes_and_returns;
 use crate::{LIMIT, WORK};
 use tests::cluster::{Setup, Site};
 use tests::lab::scenario;
@@ -9,21 +10,11 @@ fn the_host_of_the_primary_is_gone(name: &'static str, setup: Setup) {
     scenario(name, LIMIT, move |lab| {
         let mut site = Site::in_sync(lab, setup);
         let (clients, watch) = (site.clients(name), site.watch());
-        clients.wait_by("a", 300, WORK);
-        watch.excuse(0);
-        site.power_off(0);
-        clients.wait_by("b", 300, WORK);
-        let application = site.nodes[1].application().expect("the application runs");
-        site.boot(0);
-        watch.back(0, site.nodes[0].host.first_process());
-        site.nodes[0].start_daemon();
-        site.wait_roles(1);
+        let application =
+            host_goes_and_returns(&mut site, &clients, &watch, |site| site.nodes[1].application().expect("the application runs"));
         clients.wait_by("b", 300, WORK);
         assert_eq!(site.nodes[1].application(), Some(application), "the application was stopped by the return of the other node");
-        let notes = clients.stop();
-        watch.stop().must_be_one();
-        site.must_hold(1, &notes);
-        site.finish(&notes);
+        site.judge(1, clients, Some(watch));
     });
 }
 

@@ -20,6 +20,7 @@ mod put_back;
 mod scripted_address;
 mod secondary_killed;
 mod several_directories;
+mod stories;
 mod swap;
 mod swapped_often;
 mod witness_away;

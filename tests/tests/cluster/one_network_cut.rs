@@ -22,9 +22,6 @@ fn nothing_moves() {
         }
         assert_eq!(before, [site.nodes[0].application(), site.nodes[0].engine()]);
         assert_eq!(clients.tally().by.len(), 1, "only the primary acknowledged");
-        let notes = clients.stop();
-        watch.stop().must_be_one();
-        site.must_hold(0, &notes);
-        site.finish(&notes);
+        site.judge(0, clients, Some(watch));
     });
 }

@@ -7,18 +7,12 @@ use std::fs;
 use std::path::Path;
 use tests::cluster::site::SOON;
 use tests::cluster::{MODULE, Setup, Site};
-use tests::files::pattern;
+use tests::files::{copy_tree, pattern};
 use tests::lab::scenario;
 use tests::tree::{Ignore, differences};
 
 const FILES: usize = 16;
 const SIZE: usize = 1 << 20;
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).expect("mkdir");
-    let copied = std::process::Command::new("cp").args(["-a", "--sparse=always"]).arg(from.join(".")).arg(to).status();
-    assert!(copied.expect("run cp").success());
-}
 
 fn equal(left: &Path, right: &Path) {
     let found = differences(left, right, &Ignore::default());
@@ -43,7 +37,7 @@ fn what_was_before_the_resync_serves() {
             fs::rename(mine.join(format!("file {n}")), mine.join(format!("renamed {n}"))).expect("rename");
         }
         let before = lab.dir.join("before");
-        copy(&site.nodes[1].bare(), &before);
+        copy_tree(&site.nodes[1].bare(), &before);
         site.nodes[1].order_here("start");
         site.nodes[1].wait("caught in a resync", SOON, |shown| shown["consistent"]["bytes"].as_u64().is_some_and(|bytes| bytes > 2 << 20));
         site.power_off(0);

@@ -24,13 +24,13 @@ fn the_script_is_called_where_the_module_leads() {
         moved("a", "remove");
         moved("b", "add");
         // The provider refuses `a`: it does not lead, as with an application that does not start.
-        fs::write(lab.dir.join("a.stuck"), "").unwrap();
-        fs::remove_file(lab.dir.join("moves")).unwrap();
+        fs::write(lab.dir.join("a.stuck"), "").expect("write a file");
+        fs::remove_file(lab.dir.join("moves")).expect("remove");
         site.nodes[1].order("swap", json!({}));
         moved("a", "add");
         site.nodes[0].wait_state("STOP", SOON);
-        fs::remove_file(lab.dir.join("a.stuck")).unwrap();
-        fs::remove_file(lab.dir.join("moves")).unwrap();
+        fs::remove_file(lab.dir.join("a.stuck")).expect("remove");
+        fs::remove_file(lab.dir.join("moves")).expect("remove");
         site.nodes[0].order_here("reset");
         site.nodes[0].order_here("start");
         site.wait_roles(0);

@@ -24,9 +24,6 @@ fn the_application_goes_on() {
         site.wait_roles(0);
         assert_eq!(site.nodes[0].application(), application);
         assert_eq!(clients.tally().by.len(), 1, "only the primary acknowledged");
-        let notes = clients.stop();
-        watch.stop().must_be_one();
-        site.must_hold(0, &notes);
-        site.finish(&notes);
+        site.judge(0, clients, Some(watch));
     });
 }

@@ -1,6 +1,7 @@
 //! A module of two directories, whose application changes both in turn: what is in one depends on what was acknowledged in
 //! the other. The judge of the ledger sees both as one tree, so a change without the one before it is found.
 
+use crate::stories::{host_goes_and_returns, moves_to_the_other};
 use crate::{LIMIT, WORK};
 use rustix::process::Signal;
 use std::time::Duration;
@@ -10,17 +11,7 @@ use tests::hosts::kill;
 use tests::lab::scenario;
 use tests::ledger::check_final;
 
-const TWO: Setup = Setup {
-    profile: "lan",
-    witness: false,
-    networks: 1,
-    max_restarts: 3,
-    check: None,
-    directories: 2,
-    scripted: false,
-    resync_max_rate: None,
-    modules: 1,
-};
+const TWO: Setup = Setup { directories: 2, ..Setup::USUAL };
 const LONG: Duration = Duration::from_secs(240);
 
 fn generations(site: &Site, which: usize) -> Vec<String> {
@@ -34,24 +25,15 @@ fn the_host_of_the_primary_is_gone(name: &'static str, setup: Setup) {
     scenario(name, LONG, move |lab| {
         let mut site = Site::in_sync(lab, setup);
         let (clients, watch) = (site.clients(name), site.watch());
-        clients.wait_by("a", 300, WORK);
-        watch.excuse(0);
-        site.power_off(0);
-        clients.wait_by("b", 300, WORK);
-        let both = generations(&site, 1);
-        assert!(both.len() == 2 && both[0] == both[1], "directories at different generations: {both:?}");
-        site.boot(0);
-        watch.back(0, site.nodes[0].host.first_process());
-        site.nodes[0].start_daemon();
-        site.wait_roles(1);
+        host_goes_and_returns(&mut site, &clients, &watch, |site| {
+            let both = generations(site, 1);
+            assert!(both.len() == 2 && both[0] == both[1], "directories at different generations: {both:?}");
+        });
         clients.wait_by("b", 100, WORK);
         site.nodes[1].order_here("swap");
         site.wait_roles(0);
         clients.wait_by("a", 100, WORK);
-        let notes = clients.stop();
-        watch.stop().must_be_one();
-        site.must_hold(0, &notes);
-        site.finish(&notes);
+        site.judge(0, clients, Some(watch));
     });
 }
 
@@ -81,18 +63,7 @@ fn what_the_secondary_has_is_one_point_of_the_history() {
 
 #[test]
 fn an_engine_that_is_killed_is_the_modules() {
-    scenario("c-two-engine", LIMIT, |lab| {
-        let site = Site::in_sync(lab, TWO);
-        let (clients, watch) = (site.clients("c-two-engine"), site.watch());
-        clients.wait_by("a", 300, WORK);
-        site.nodes[0].kill("second engine");
-        clients.wait_by("b", 300, WORK);
-        site.wait_roles(1);
-        let notes = clients.stop();
-        watch.stop().must_be_one();
-        site.must_hold(1, &notes);
-        site.finish(&notes);
-    });
+    moves_to_the_other("c-two-engine", TWO, |_, site| site.nodes[0].kill("second engine"));
 }
 
 /// One directory loses its secondary, and the other node cannot even say that it gives way: the primary goes on alone in both,
@@ -118,9 +89,7 @@ fn without_one_session_the_secondary_does_not_lead() {
         site.wait_roles(0);
         clients.wait_by("a", 100, WORK);
         assert_eq!(clients.tally().by.len(), 1, "only the primary acknowledged: {:?}", clients.tally().by);
-        let notes = clients.stop();
-        site.must_hold(0, &notes);
-        site.finish(&notes);
+        site.judge(0, clients, None);
     });
 }
 
@@ -140,9 +109,7 @@ fn a_secondary_follows_again_as_a_whole() {
         site.wait_roles(0);
         assert_eq!(generations(&site, 0), generations(&site, 1));
         clients.wait_by("a", 200, WORK);
-        let notes = clients.stop();
-        site.must_hold(0, &notes);
-        site.finish(&notes);
+        site.judge(0, clients, None);
     });
 }
 
@@ -159,8 +126,6 @@ fn a_daemon_that_returns_finds_both_engines() {
         site.nodes[0].start_daemon();
         site.wait_roles(0);
         assert_eq!((site.nodes[0].engine(), site.nodes[0].second_engine()), engines);
-        let notes = clients.stop();
-        site.must_hold(0, &notes);
-        site.finish(&notes);
+        site.judge(0, clients, None);
     });
 }

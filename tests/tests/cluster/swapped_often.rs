@@ -20,10 +20,7 @@ fn swaps(name: &'static str, setup: Setup) {
             clients.wait_by(site.nodes[next].name, 50, WORK);
             site.wait_roles(next);
         }
-        let notes = clients.stop();
-        watch.stop().must_be_one();
-        site.must_hold(0, &notes);
-        site.finish(&notes);
+        site.judge(0, clients, Some(watch));
     });
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tests::disk::Disk;
 use tests::engine::{PATIENCE, command, wait_for};
-use tests::files::{pattern, varied_tree};
+use tests::files::{copy_tree, pattern, varied_tree};
 use tests::lab::{Lab, scenario};
 use tests::pair::Pair;
 use tests::tree::{Ignore, differences};
@@ -78,11 +78,6 @@ fn kept(pair: &Pair) -> Value {
     value["consistent"][0].clone()
 }
 
-fn copy(from: &Path, to: &Path) {
-    let copied = std::process::Command::new("cp").args(["-a", "--sparse=always"]).arg(from.join(".")).arg(to).status();
-    assert!(copied.expect("run cp").success());
-}
-
 /// The resync runs, and has changed something; then the primary is gone.
 fn cut_off(pair: &mut Pair) {
     pair.secondary = Some(pair.receive().spawn());
@@ -108,8 +103,7 @@ fn the_primary_is_gone_for_good(name: &'static str, kind: &'static str, meanwhil
         pair.primary.take().expect("runs").stop();
         // On the same disk: xfs shows ACLs by other names as well.
         let before = |pair: &Pair| pair.replica().with_file_name("before");
-        fs::create_dir(before(&pair)).expect("mkdir");
-        copy(&pair.replica(), &before(&pair));
+        copy_tree(&pair.replica(), &before(&pair));
         pair.b.run(["sync"]);
 
         cut_off(&mut pair);
